@@ -1,0 +1,1 @@
+"""Parameters, jobs, the registry of methods, inputs, results and transforms."""

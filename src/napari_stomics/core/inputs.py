@@ -1,0 +1,209 @@
+"""What methods take: small frozen bundles of arrays, collected from a study by the data layer.
+
+Spatial coordinates are (x, y) in micrometres of the section's own coordinate
+system, x to the right and y down; pixel arrays are (y, x) or (y, x, channel).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_stomics.core.transforms import Affine
+
+Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class LandmarkPairs:
+    """Corresponding points of two sections.
+
+    Attributes
+    ----------
+    source, target
+        Names of the sections: the source is carried into the target's frame.
+    names
+        Name of each pair.
+    source_points, target_points
+        (n, 2) arrays of (x, y) in micrometres.
+    source_pixel_size, target_pixel_size
+        Micrometres per pixel, to report errors in pixels too; None if unknown.
+    """
+
+    source: str
+    target: str
+    names: tuple[str, ...]
+    source_points: Floats
+    target_points: Floats
+    source_pixel_size: float | None = None
+    target_pixel_size: float | None = None
+
+
+@dataclass(frozen=True)
+class SectionImage:
+    """One image of a section as a (lazy) pyramid.
+
+    Attributes
+    ----------
+    section
+        Name of the section.
+    levels
+        Arrays (y, x, channel), the finest first; numpy or dask, uint8 or any
+        other real type. Read only the level that is needed.
+    to_um
+        Carries (x, y) pixel positions of ``levels[0]`` to micrometres. Pixel
+        centres lie at half-integers: the image spans [0, width] x [0, height].
+    channels
+        Channel names; ``("r", "g", "b")`` for brightfield images.
+    """
+
+    section: str
+    levels: tuple[Any, ...]
+    to_um: Affine
+    channels: tuple[str, ...] = ("r", "g", "b")
+
+
+@dataclass(frozen=True)
+class ImagePair:
+    """Images of two sections to be registered; the source is carried into the target's frame."""
+
+    source: SectionImage
+    target: SectionImage
+
+
+@dataclass(frozen=True)
+class Spots:
+    """Spots or cells of one section with one matrix of features.
+
+    Attributes
+    ----------
+    section
+        Name of the section.
+    ids
+        (n,) identifiers, as in the table's ``obs_names``.
+    coordinates
+        (n, 2) centres (x, y) in micrometres; in the target's frame where the
+        collector was told to use a registration.
+    x
+        (n, g) matrix, dense or CSR; raw counts for omics.
+    features
+        (g,) names of the features.
+    modality
+        ``rna``, ``protein``, ``chromatin``, ``metabolite``, ``image`` ...
+    labels
+        (n,) annotation as strings, ``""`` where there is none; None without one.
+    pitch
+        Median distance to the nearest neighbour in micrometres.
+    """
+
+    section: str
+    ids: NDArray[Any]
+    coordinates: Floats
+    x: Any
+    features: NDArray[Any]
+    modality: str
+    labels: NDArray[Any] | None
+    pitch: float
+
+
+@dataclass(frozen=True)
+class SpotPair:
+    """Two sections to be aligned spot to spot."""
+
+    source: Spots
+    target: Spots
+
+
+@dataclass(frozen=True)
+class LabelTransferInputs:
+    """A transport plan and the labels that it carries.
+
+    Attributes
+    ----------
+    plan
+        Sparse (n_source, n_target) plan.
+    source_labels
+        (n_source,) labels as strings.
+    target_labels
+        (n_target,) labels to score against, or None.
+    """
+
+    source: str
+    target: str
+    plan: Any
+    target_ids: NDArray[Any]
+    source_labels: NDArray[Any]
+    target_labels: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True)
+class HistologySpots:
+    """Spots of one section on its H&E image.
+
+    Attributes
+    ----------
+    spots
+        The spots; ``spots.x`` are the measured counts.
+    image
+        The H&E image.
+    diameter
+        Spot diameter in micrometres: the width of the patch that belongs to it.
+    """
+
+    spots: Spots
+    image: SectionImage
+    diameter: float
+
+
+@dataclass(frozen=True)
+class FusionInputs:
+    """Modalities of one section, all on the same spots.
+
+    Attributes
+    ----------
+    blocks
+        One :class:`Spots` per modality, in the same order of spots.
+    histology
+        The image under the spots, for methods that derive image features.
+    """
+
+    blocks: Mapping[str, Spots]
+    histology: HistologySpots | None = None
+
+
+@dataclass(frozen=True)
+class EmbeddingInputs:
+    """An embedding to be clustered.
+
+    Attributes
+    ----------
+    values
+        (n, k) embedding.
+    coordinates
+        (n, 2) centres (x, y) in micrometres.
+    labels
+        (n,) annotation to compare with, or None.
+    """
+
+    section: str
+    ids: NDArray[Any]
+    values: Floats
+    coordinates: Floats
+    labels: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True)
+class PredictionInputs:
+    """Sections to learn from and the section to predict.
+
+    The measured counts of ``test`` are used only to score the prediction and
+    are absent (``test.spots.x`` has no columns) where nothing was measured.
+    """
+
+    train: tuple[HistologySpots, ...]
+    test: HistologySpots
+    options: Mapping[str, Any] = field(default_factory=dict)

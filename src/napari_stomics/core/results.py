@@ -1,0 +1,408 @@
+"""What methods return: one frozen dataclass per kind, each with its uncertainty.
+
+Every kind has ``summary()`` (plain JSON types, for the log and the dock) and
+``converged``; arrays are never changed after construction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_stomics.core.transforms import Transform
+
+Array = NDArray[Any]
+
+
+@runtime_checkable
+class Result(Protocol):
+    """What every result offers."""
+
+    kind: ClassVar[str]
+
+    @property
+    def converged(self) -> bool:
+        """Whether the computation reached its stopping rule."""
+        ...
+
+    def summary(self) -> dict[str, Any]:
+        """Key figures in plain JSON types."""
+        ...
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One pose that an automatic registration considered.
+
+    Attributes
+    ----------
+    transform
+        Carries source micrometres to target micrometres.
+    score
+        Agreement of the two images under it, higher is better.
+    mirrored
+        Whether it mirrors the source.
+    rotation
+        Rotation in degrees, counter-clockwise as seen with y up.
+    """
+
+    transform: Transform
+    score: float
+    mirrored: bool
+    rotation: float
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A map from one section into another, with how far it can be trusted.
+
+    Attributes
+    ----------
+    source, target
+        Section names; ``transform`` carries source (x, y) um to target um.
+    transform
+        The map.
+    model
+        ``rigid``, ``similarity``, ``affine``, ``tps`` ...
+    driver
+        ``landmarks`` or ``image``.
+    names
+        Names of the landmark pairs used; empty for image registration.
+    residuals
+        (n,) distance in micrometres left at each pair by the fit.
+    leave_one_out
+        (n,) distance in micrometres at each pair when it is left out of the
+        fit: an estimate of the target registration error. NaN where the rest
+        cannot support the model.
+    outliers
+        (n,) flags of pairs that disagree with the others.
+    fold_fraction
+        Share of the source's extent where the Jacobian determinant changes sign.
+    candidates
+        Poses considered, best first (image registration).
+    margin
+        How far the best pose leads the runner-up, as a share of its score; NaN
+        when there is no runner-up. Small means: ask for two clicks.
+    source_pixel_size
+        Micrometres per source pixel, NaN if unknown.
+    converged
+        Whether the optimiser reached its stopping rule.
+    """
+
+    kind: ClassVar[str] = "registration"
+
+    source: str
+    target: str
+    transform: Transform
+    model: str
+    driver: str
+    names: tuple[str, ...] = ()
+    residuals: Array = None  # type: ignore[assignment]
+    leave_one_out: Array = None  # type: ignore[assignment]
+    outliers: Array = None  # type: ignore[assignment]
+    fold_fraction: float = 0.0
+    candidates: tuple[Candidate, ...] = ()
+    margin: float = float("nan")
+    source_pixel_size: float = float("nan")
+    converged: bool = True
+
+    def __post_init__(self) -> None:
+        for name, dtype in (("residuals", float), ("leave_one_out", float), ("outliers", bool)):
+            value = getattr(self, name)
+            array = np.zeros(0, dtype) if value is None else np.asarray(value, dtype)
+            object.__setattr__(self, name, array)
+
+    def summary(self) -> dict[str, Any]:
+        """Key figures in plain JSON types; errors in micrometres."""
+        out: dict[str, Any] = {
+            "source": self.source,
+            "target": self.target,
+            "model": self.model,
+            "driver": self.driver,
+            "pairs": len(self.names),
+            "fold_fraction": float(self.fold_fraction),
+        }
+        if len(self.residuals):
+            out["median_residual_um"] = float(np.median(self.residuals))
+            finite = self.leave_one_out[np.isfinite(self.leave_one_out)]
+            if len(finite):
+                out["median_leave_one_out_um"] = float(np.median(finite))
+                out["p90_leave_one_out_um"] = float(np.quantile(finite, 0.9))
+            out["outliers"] = [n for n, bad in zip(self.names, self.outliers, strict=True) if bad]
+        if self.candidates:
+            out["margin"] = float(self.margin)
+            out["mirrored"] = self.candidates[0].mirrored
+        return out
+
+
+@dataclass(frozen=True)
+class TransportPlan:
+    """A sparse coupling of the spots of two sections.
+
+    Attributes
+    ----------
+    source, target
+        Section names.
+    source_ids, target_ids
+        (n,), (m,) spot identifiers.
+    plan
+        (n, m) CSR matrix of transported mass; sums to at most 1.
+    source_coordinates
+        (n, 2) source spots (x, y) um, in the frame that the solver used.
+    barycentres
+        (n, 2) where each source spot's mass lands, (x, y) target um; NaN where
+        it sends none.
+    entropy
+        (n,) Shannon entropy of each row over ``log(m)``, in [0, 1]: 0 is a
+        certain match. NaN where the row is empty.
+    objective
+        Value of the objective per iteration.
+    marginal_error
+        Largest absolute deviation of the marginals from what was asked.
+    alpha
+        Weight of the structure cost.
+    converged
+        Whether the solver reached its stopping rule.
+    reason
+        Why it stopped.
+    """
+
+    kind: ClassVar[str] = "transport_plan"
+
+    source: str
+    target: str
+    source_ids: Array
+    target_ids: Array
+    plan: Any
+    source_coordinates: Array
+    barycentres: Array
+    entropy: Array
+    objective: Array
+    marginal_error: float
+    alpha: float
+    converged: bool
+    reason: str = ""
+
+    def summary(self) -> dict[str, Any]:
+        """Key figures in plain JSON types."""
+        return {
+            "source": self.source,
+            "target": self.target,
+            "spots": [int(s) for s in self.plan.shape],
+            "matches": int(self.plan.nnz),
+            "mass": float(self.plan.sum()),
+            "objective": float(self.objective[-1]) if len(self.objective) else None,
+            "marginal_error": float(self.marginal_error),
+            "median_entropy": float(np.nanmedian(self.entropy)),
+            "alpha": float(self.alpha),
+            "converged": bool(self.converged),
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True)
+class LabelTransfer:
+    """Labels of the source carried to the target along a plan.
+
+    Attributes
+    ----------
+    categories
+        Label names.
+    probabilities
+        (m, k) share of each label in the mass that a target spot receives; rows
+        of NaN where it receives none.
+    labels
+        (m,) most probable label, ``""`` where no mass arrives.
+    entropy
+        (m,) entropy of the probabilities over ``log(k)``, in [0, 1].
+    accuracy
+        Sum of the mass that joins equal labels over the mass that joins
+        labelled spots (PASTE's score); NaN without target labels.
+    ceiling
+        The best that the label proportions of the two sections allow.
+    spot_accuracy
+        Share of labelled target spots whose most probable label is right.
+    """
+
+    kind: ClassVar[str] = "label_transfer"
+
+    source: str
+    target: str
+    target_ids: Array
+    categories: tuple[str, ...]
+    probabilities: Array
+    labels: Array
+    entropy: Array
+    accuracy: float = float("nan")
+    ceiling: float = float("nan")
+    spot_accuracy: float = float("nan")
+    converged: bool = True
+
+    def summary(self) -> dict[str, Any]:
+        """Key figures in plain JSON types."""
+        return {
+            "source": self.source,
+            "target": self.target,
+            "labels": list(self.categories),
+            "accuracy": float(self.accuracy),
+            "ceiling": float(self.ceiling),
+            "spot_accuracy": float(self.spot_accuracy),
+            "median_entropy": float(np.nanmedian(self.entropy)),
+        }
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A joint embedding of the spots of a section.
+
+    Attributes
+    ----------
+    values
+        (n, k) embedding.
+    modalities
+        Names of the fused modalities.
+    disagreement
+        (n,) share of each spot's neighbours that the modalities do not share,
+        in [0, 1]: high where they tell different stories.
+    explained_variance
+        (k,) share of the variance of the fused space per component.
+    """
+
+    kind: ClassVar[str] = "embedding"
+
+    section: str
+    ids: Array
+    values: Array
+    modalities: tuple[str, ...]
+    disagreement: Array
+    explained_variance: Array
+    converged: bool = True
+
+    def summary(self) -> dict[str, Any]:
+        """Key figures in plain JSON types."""
+        return {
+            "section": self.section,
+            "spots": int(self.values.shape[0]),
+            "components": int(self.values.shape[1]),
+            "modalities": list(self.modalities),
+            "explained_variance": float(np.sum(self.explained_variance)),
+            "median_disagreement": float(np.nanmedian(self.disagreement)),
+        }
+
+
+@dataclass(frozen=True)
+class Domains:
+    """Spatial domains with the certainty of each spot.
+
+    Attributes
+    ----------
+    labels
+        (n,) domain names.
+    names
+        Names of the domains, in the order of the columns of ``probabilities``.
+    probabilities
+        (n, k) posterior of each domain.
+    entropy
+        (n,) entropy of the posterior over ``log(k)``, in [0, 1].
+    stability
+        (n,) share of reruns with other seeds that agree with the label, in [0, 1].
+    ari, nmi
+        Agreement with the annotation; NaN without one.
+    """
+
+    kind: ClassVar[str] = "domains"
+
+    section: str
+    ids: Array
+    labels: Array
+    names: tuple[str, ...]
+    probabilities: Array
+    entropy: Array
+    stability: Array
+    ari: float = float("nan")
+    nmi: float = float("nan")
+    converged: bool = True
+
+    def summary(self) -> dict[str, Any]:
+        """Key figures in plain JSON types."""
+        names, counts = np.unique(self.labels, return_counts=True)
+        return {
+            "section": self.section,
+            "sizes": {str(n): int(c) for n, c in zip(names, counts, strict=True)},
+            "median_entropy": float(np.nanmedian(self.entropy)),
+            "median_stability": float(np.nanmedian(self.stability)),
+            "ari": float(self.ari),
+            "nmi": float(self.nmi),
+            "converged": bool(self.converged),
+        }
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Expression predicted from histology, scored against what was measured.
+
+    Attributes
+    ----------
+    values
+        (n, g) predicted expression on the scale that ``scale`` names.
+    genes
+        (g,) names.
+    error
+        (g,) root mean squared error per gene, estimated on held-out spatial
+        blocks of the training sections: the uncertainty of every value.
+    novelty
+        (n,) distance of each spot's image features from the training ones over
+        the 99th percentile of the training's own held-out distances; above 1 is
+        out of distribution.
+    pearson, pearson_mean, pearson_depth
+        (g,) correlation with the measured expression of the prediction, of a
+        coordinate-free training mean (no variation: 0 by convention) and of a
+        depth-only control; NaN where nothing was measured.
+    scores
+        Further figures per gene, by name.
+    """
+
+    kind: ClassVar[str] = "prediction"
+
+    section: str
+    trained_on: tuple[str, ...]
+    ids: Array
+    genes: Array
+    values: Array
+    scale: str
+    error: Array
+    novelty: Array
+    pearson: Array
+    pearson_mean: Array
+    pearson_depth: Array
+    rmse: Array
+    rmse_mean: Array
+    converged: bool = True
+
+    def summary(self) -> dict[str, Any]:
+        """Key figures in plain JSON types: medians over genes."""
+        return {
+            "section": self.section,
+            "trained_on": list(self.trained_on),
+            "genes": len(self.genes),
+            "scale": self.scale,
+            "median_pearson": _median(self.pearson),
+            "median_pearson_mean": _median(self.pearson_mean),
+            "median_pearson_depth": _median(self.pearson_depth),
+            "median_rmse": _median(self.rmse),
+            "median_rmse_mean": _median(self.rmse_mean),
+            "best_genes": [str(self.genes[i]) for i in _best(self.pearson, 5)],
+            "novel_spots": int((self.novelty > 1).sum()),
+        }
+
+
+def _median(values: Array) -> float:
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if len(finite) else float("nan")
+
+
+def _best(values: Array, count: int) -> Array:
+    return np.argsort(np.where(np.isfinite(values), -values, np.inf))[:count]

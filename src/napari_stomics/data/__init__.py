@@ -1,0 +1,1 @@
+"""SpatialData in and out."""

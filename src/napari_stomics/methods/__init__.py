@@ -1,0 +1,12 @@
+"""The science: plain functions on arrays, free of napari, Qt and SpatialData."""
+
+TABLE: dict[str, str] = {
+    "registration/landmarks": "napari_stomics.methods.registration.landmarks:register_landmarks",
+    "registration/automatic": "napari_stomics.methods.registration.automatic:register_images",
+    "alignment/fgw-dense": "napari_stomics.methods.alignment.dense:align_dense",
+    "transfer/plan-labels": "napari_stomics.methods.alignment.transfer:transfer_labels",
+    "fusion/concat-pcs": "napari_stomics.methods.fusion.concat:fuse_concatenated",
+    "domains/gmm": "napari_stomics.methods.domains.gmm:find_domains",
+    "prediction/ridge": "napari_stomics.methods.prediction.ridge:predict_ridge",
+}
+"""Every built-in method: ``task/name`` to ``module:function``. One line adds a method."""

@@ -1,0 +1,1 @@
+"""State per viewer, free of Qt."""

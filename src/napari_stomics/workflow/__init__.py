@@ -1,0 +1,1 @@
+"""Steps, recipes and the log of runs."""
