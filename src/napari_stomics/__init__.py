@@ -11,17 +11,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from napari_stomics.core.errors import JobCancelled, UserError
-    from napari_stomics.core.jobs import JobContext
-    from napari_stomics.core.transforms import Affine, ThinPlateSpline, Transform
-    from napari_stomics.data.samples import olfactory_bulb
-    from napari_stomics.data.simulate import SimulationParams, simulate
-    from napari_stomics.data.study import Section, Study, open_study
-    from napari_stomics.workflow.recipes import Recipe, run_recipe
-    from napari_stomics.workflow.steps import Step, run_step
+from typing import Any
 
 try:
     __version__ = version("napari-stomics")

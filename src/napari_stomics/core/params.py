@@ -1,4 +1,4 @@
-"""Parameter models: one declaration builds the form, the command line, the recipe and the record."""
+"""Parameter models: one declaration builds the form, the recipe and the record."""
 
 from __future__ import annotations
 
@@ -46,5 +46,7 @@ def param(
     **constraints
         Passed to :func:`pydantic.Field` (``ge``, ``gt``, ``le``, ``lt`` ...).
     """
-    extra = {"unit": unit, "step": step, "log": log, "advanced": advanced}
-    return Field(default, title=title, description=description, json_schema_extra=extra, **constraints)
+    extra: Any = {"unit": unit, "step": step, "log": log, "advanced": advanced}
+    return Field(
+        default, title=title, description=description, json_schema_extra=extra, **constraints
+    )
