@@ -1,0 +1,1 @@
+"""Benchmarks: ``python -m benchmarks`` runs them, ``--only align`` some of them."""
