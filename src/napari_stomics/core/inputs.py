@@ -112,10 +112,17 @@ class Spots:
 
 @dataclass(frozen=True)
 class SpotPair:
-    """Two sections to be aligned spot to spot."""
+    """Two sections to be aligned spot to spot.
+
+    Attributes
+    ----------
+    registered
+        Whether ``source.coordinates`` lie in the target's frame already.
+    """
 
     source: Spots
     target: Spots
+    registered: bool = False
 
 
 @dataclass(frozen=True)

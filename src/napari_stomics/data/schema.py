@@ -72,13 +72,16 @@ class RunRecord(_Record):
     """Provenance of one step: what ran, on what, with which versions, and what it wrote."""
 
     id: str
+    key: str
+    """Name of the result in the study."""
+    kind: str
+    """Kind of the result."""
     step: dict[str, Any]
     started: str
     seconds: float
     versions: dict[str, str] = Field(default_factory=dict)
     inputs_hash: str = ""
     summary: dict[str, Any] = Field(default_factory=dict)
-    outputs: list[str] = Field(default_factory=list)
 
 
 class StudyRecord(_Record):
@@ -89,5 +92,8 @@ class StudyRecord(_Record):
     registrations: list[RegistrationRecord] = Field(default_factory=list)
     landmarks: list[LandmarkRecord] = Field(default_factory=list)
     runs: list[RunRecord] = Field(default_factory=list)
+    origin: dict[str, Any] = Field(default_factory=dict)
+    """What a recipe must open to start from the same data: ``{"sample": name}``,
+    ``{"simulate": {...}}`` or ``{"sections": [{"path": ..., "name": ...}]}``."""
     credit: str = ""
     """Where the data come from and under which licence."""

@@ -107,7 +107,8 @@ class Section:
         if len(xy) < 2:
             return self.diameter
         some = xy[:: max(1, len(xy) // 20_000)]
-        return float(np.median(cKDTree(xy).query(some, k=2)[0][:, 1]))
+        distances, _ = cKDTree(xy).query(some, k=2)
+        return float(np.median(np.asarray(distances)[:, 1]))
 
     def labels(self, column: str | None = None) -> NDArray[Any] | None:
         """(n,) annotation as strings, ``""`` where there is none; None without the column.
@@ -154,7 +155,7 @@ class Section:
 
         data = self.study.sdata.images[element]
         arrays = (
-            [data] if hasattr(data, "dims") else [next(iter(s.values())) for s in _scales(data)]
+            [data] if hasattr(data, "dtype") else [next(iter(s.values())) for s in _scales(data)]
         )
         return SectionImage(
             section=self.name,
@@ -197,7 +198,7 @@ class Study:
 
         self.sdata = SpatialData() if sdata is None else sdata
         self.path = path
-        self.record = _read_record(self.sdata)
+        self.record = StudyRecord() if sdata is None else _read_record(sdata)
 
     @property
     def sections(self) -> dict[str, Section]:

@@ -1,0 +1,264 @@
+"""From references (which sections, which tables) to the arrays that a method takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field
+
+from napari_stomics.core.errors import UserError
+from napari_stomics.core.inputs import (
+    EmbeddingInputs,
+    FusionInputs,
+    ImagePair,
+    LabelTransferInputs,
+    LandmarkPairs,
+    PredictionInputs,
+    SpotPair,
+    Spots,
+)
+from napari_stomics.core.params import Params
+from napari_stomics.data.schema import LandmarkRecord
+
+if TYPE_CHECKING:
+    from napari_stomics.data.study import Study
+
+
+def ref(role: str, title: str, default: Any = ..., description: str = "") -> Any:
+    """Declare a reference; ``role`` tells the dock which choices to offer.
+
+    Roles: ``section``, ``sections``, ``modality``, ``modalities``, ``image``,
+    ``column``, ``embedding``, ``plan``, ``landmarks``, ``flag``. A role may name
+    the section it depends on: ``modality:section``.
+    """
+    extra: Any = {"role": role}
+    return Field(default, title=title, description=description, json_schema_extra=extra)
+
+
+class LandmarkRefs(Params):
+    """Two sections and the landmarks between them."""
+
+    source: str = ref("section", "Moving section")
+    target: str = ref("section", "Fixed section")
+    landmarks: tuple[LandmarkRecord, ...] | None = ref(
+        "landmarks",
+        "Landmarks",
+        None,
+        "Landmarks by value, so that a recipe replays to the same numbers; "
+        "None takes those stored in the study.",
+    )
+
+
+class ImagePairRefs(Params):
+    """Two sections and, where they have several, which images to compare."""
+
+    source: str = ref("section", "Moving section")
+    target: str = ref("section", "Fixed section")
+    source_image: str | None = ref("image:source", "Moving image", None)
+    target_image: str | None = ref("image:target", "Fixed image", None)
+
+
+class SpotPairRefs(Params):
+    """Two sections with one modality in common."""
+
+    source: str = ref("section", "Moving section")
+    target: str = ref("section", "Fixed section")
+    modality: str = ref("modality:source", "Modality", "rna")
+    use_registration: bool = ref(
+        "flag",
+        "Start from the registration",
+        True,
+        "Place the moving section by its stored registration before solving.",
+    )
+
+
+class LabelTransferRefs(Params):
+    """A stored transport plan and a column of labels."""
+
+    plan: str = ref("plan", "Transport plan")
+    source: str = ref("section", "From section")
+    target: str = ref("section", "To section")
+    column: str = ref("column:source", "Labels", description="Column of obs that is carried over.")
+
+
+class FusionRefs(Params):
+    """The modalities of one section."""
+
+    section: str = ref("section", "Section")
+    modalities: tuple[str, ...] = ref("modalities:section", "Modalities", ("rna",))
+    histology: bool = ref(
+        "flag", "Add the H&E image", True, "Use features of the image under each spot as a block."
+    )
+
+
+class EmbeddingRefs(Params):
+    """A stored embedding of one section."""
+
+    section: str = ref("section", "Section")
+    embedding: str = ref("embedding:section", "Embedding")
+    annotation: str | None = ref(
+        "column:section", "Compare with", None, "Annotation to score the domains against."
+    )
+
+
+class PredictionRefs(Params):
+    """Sections to learn from and one to predict."""
+
+    train: tuple[str, ...] = ref("sections", "Train on")
+    test: str = ref("section", "Predict")
+    modality: str = ref("modality:test", "Modality", "rna")
+
+
+@dataclass(frozen=True)
+class Collector:
+    """How one kind of inputs is referred to and gathered."""
+
+    refs: type[Params]
+    collect: Callable[[Study, Any], Any]
+
+
+def _landmarks(study: Study, refs: LandmarkRefs) -> LandmarkPairs:
+    source, target = study.section(refs.source), study.section(refs.target)
+    _distinct(refs.source, refs.target)
+    marks = study.record.landmarks if refs.landmarks is None else refs.landmarks
+    both = [m for m in marks if refs.source in m.positions and refs.target in m.positions]
+    return LandmarkPairs(
+        source=refs.source,
+        target=refs.target,
+        names=tuple(m.name for m in both),
+        source_points=np.array([m.positions[refs.source] for m in both], float).reshape(-1, 2),
+        target_points=np.array([m.positions[refs.target] for m in both], float).reshape(-1, 2),
+        source_pixel_size=source.record.pixel_size_um,
+        target_pixel_size=target.record.pixel_size_um,
+    )
+
+
+def _image_pair(study: Study, refs: ImagePairRefs) -> ImagePair:
+    _distinct(refs.source, refs.target)
+    return ImagePair(
+        source=study.section(refs.source).image(refs.source_image),
+        target=study.section(refs.target).image(refs.target_image),
+    )
+
+
+def _spot_pair(study: Study, refs: SpotPairRefs) -> SpotPair:
+    _distinct(refs.source, refs.target)
+    source = study.section(refs.source).spots(refs.modality)
+    target = study.section(refs.target).spots(refs.modality)
+    found = study.registration(refs.source, refs.target) if refs.use_registration else None
+    if found is not None:
+        source = replace(source, coordinates=found.apply(source.coordinates))
+    return SpotPair(source, target, registered=found is not None)
+
+
+def _label_transfer(study: Study, refs: LabelTransferRefs) -> LabelTransferInputs:
+    source, target = study.section(refs.source), study.section(refs.target)
+    if refs.plan not in study.sdata.tables:
+        raise UserError(
+            f"There is no transport plan {refs.plan!r} in this study.",
+            "Run an alignment of the two sections first.",
+        )
+    plan = study.sdata.tables[refs.plan]
+    labels = source.labels(refs.column)
+    if labels is None:
+        raise UserError(
+            f"Section {refs.source!r} has no column {refs.column!r}.",
+            "Choose a column of its tables that holds labels.",
+        )
+    source_ids, target_ids = plan.obs_names.to_numpy(object), plan.var_names.to_numpy(object)
+    if not (np.array_equal(source_ids, source.ids) and np.array_equal(target_ids, target.ids)):
+        raise UserError(
+            f"The plan {refs.plan!r} does not belong to {refs.source!r} and {refs.target!r} "
+            "as they are now.",
+            "Align the two sections again.",
+        )
+    return LabelTransferInputs(
+        source=refs.source,
+        target=refs.target,
+        plan=plan.X,
+        target_ids=target_ids,
+        source_labels=labels,
+        target_labels=target.labels(refs.column),
+    )
+
+
+def _fusion(study: Study, refs: FusionRefs) -> FusionInputs:
+    section = study.section(refs.section)
+    if not refs.modalities:
+        raise UserError("No modality is selected.", "Select at least one table to fuse.")
+    blocks: dict[str, Spots] = {m: section.spots(m) for m in refs.modalities}
+    histology = section.histology(refs.modalities[0]) if refs.histology else None
+    return FusionInputs(blocks, histology)
+
+
+def _embedding(study: Study, refs: EmbeddingRefs) -> EmbeddingInputs:
+    section = study.section(refs.section)
+    for modality in section.modalities:
+        table = section.table(modality)
+        if refs.embedding in table.obsm:
+            return EmbeddingInputs(
+                section=refs.section,
+                ids=table.obs_names.to_numpy(object),
+                values=np.asarray(table.obsm[refs.embedding]),
+                coordinates=section.coordinates,
+                labels=section.labels(refs.annotation),
+            )
+    raise UserError(
+        f"Section {refs.section!r} has no embedding {refs.embedding!r}.",
+        "Fuse its modalities first, or choose an embedding that is there.",
+    )
+
+
+def _prediction(study: Study, refs: PredictionRefs) -> PredictionInputs:
+    if not refs.train or refs.test in refs.train:
+        raise UserError(
+            "A section cannot be predicted from itself."
+            if refs.train
+            else "No section to learn from is selected.",
+            "Choose other sections to train on; the predicted one must be held out.",
+        )
+    train = tuple(study.section(name).histology(refs.modality) for name in refs.train)
+    test = study.section(refs.test)
+    if refs.modality in test.modalities:
+        return PredictionInputs(train, test.histology(refs.modality))
+    return PredictionInputs(train, _unmeasured(study, refs))
+
+
+def _unmeasured(study: Study, refs: PredictionRefs) -> Any:
+    """Spots of a section where the modality was not measured: positions without counts."""
+    from napari_stomics.core.inputs import HistologySpots
+
+    test = study.section(refs.test)
+    spots = Spots(
+        section=test.name,
+        ids=test.ids,
+        coordinates=test.coordinates,
+        x=np.zeros((len(test.ids), 0), np.float32),
+        features=np.zeros(0, object),
+        modality=refs.modality,
+        labels=test.labels(),
+        pitch=test.pitch,
+    )
+    return HistologySpots(spots, test.image(), test.diameter)
+
+
+def _distinct(source: str, target: str) -> None:
+    if source == target:
+        raise UserError(
+            f"Section {source!r} is chosen on both sides.", "Choose two different sections."
+        )
+
+
+COLLECTORS: dict[type, Collector] = {
+    LandmarkPairs: Collector(LandmarkRefs, _landmarks),
+    ImagePair: Collector(ImagePairRefs, _image_pair),
+    SpotPair: Collector(SpotPairRefs, _spot_pair),
+    LabelTransferInputs: Collector(LabelTransferRefs, _label_transfer),
+    FusionInputs: Collector(FusionRefs, _fusion),
+    EmbeddingInputs: Collector(EmbeddingRefs, _embedding),
+    PredictionInputs: Collector(PredictionRefs, _prediction),
+}
+"""Every kind of inputs that a method may take."""

@@ -1,0 +1,376 @@
+"""How each kind of result is stored in SpatialData, and read back.
+
+The scalars of a result lie in the table's ``uns`` under ``stomics_<key>`` with
+its kind, its arrays beside them in ``obs``, ``obsm`` or a table of its own, so
+that other software finds plain columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_stomics.core.errors import UserError
+from napari_stomics.core.results import (
+    Domains,
+    Embedding,
+    LabelTransfer,
+    Prediction,
+    Registration,
+    TransportPlan,
+)
+from napari_stomics.data.build import annotate, element_name
+from napari_stomics.data.changes import (
+    Call,
+    Change,
+    SetElement,
+    SetSectionTable,
+    SetTableEntry,
+)
+
+if TYPE_CHECKING:
+    from napari_stomics.data.schema import RunRecord
+    from napari_stomics.data.study import Study
+
+UNS_PREFIX = "stomics_"
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How one kind of result is stored.
+
+    Attributes
+    ----------
+    write
+        ``(study, result, key, run_id) -> list of changes``.
+    read
+        ``(study, key, run) -> result``.
+    """
+
+    write: Callable[[Study, Any, str, str], list[Change]]
+    read: Callable[[Study, str, RunRecord], Any]
+
+
+def store_result(study: Study, result: Any, key: str, run_id: str) -> list[Change]:
+    """Return the changes that store a result under ``key``.
+
+    Raises
+    ------
+    TypeError
+        If the kind of result is not known here.
+    """
+    if result.kind not in STORAGE:
+        raise TypeError(f"no storage is declared for results of kind {result.kind!r}")
+    return STORAGE[result.kind].write(study, result, key, run_id)
+
+
+def load_result(study: Study, run: RunRecord) -> Any:
+    """Read the result of a run back from the study.
+
+    Raises
+    ------
+    UserError
+        If it is no longer in the study.
+    """
+    try:
+        return STORAGE[run.kind].read(study, run.key, run)
+    except (KeyError, IndexError) as error:
+        raise UserError(
+            f"The result {run.key!r} is no longer in this study ({error}).",
+            "Run the step again from the log.",
+        ) from error
+
+
+def _home(study: Study, section: str, ids: NDArray[Any]) -> str:
+    """Name of the table whose rows the result's ids are."""
+    record = study.section(section).record
+    for name in record.tables.values():
+        if np.array_equal(study.sdata.tables[name].obs_names.to_numpy(object), ids):
+            return name
+    raise UserError(
+        f"The spots of section {section!r} changed while the job ran.", "Run the step again."
+    )
+
+
+def _find(study: Study, section: str, key: str) -> Any:
+    """The table of a section that holds the scalars of ``key``."""
+    for name in study.section(section).record.tables.values():
+        table = study.sdata.tables[name]
+        if UNS_PREFIX + key in table.uns:
+            return table
+    raise KeyError(key)
+
+
+def _categorical(values: NDArray[Any], categories: tuple[str, ...]) -> Any:
+    import pandas as pd
+
+    return pd.Categorical(np.where(values == "", None, values), categories=list(categories))
+
+
+def _text(values: Any) -> NDArray[Any]:
+    column = values.astype(object)
+    return column.where(column.notna(), "").to_numpy(dtype=object)
+
+
+def _write_registration(study: Study, result: Registration, key: str, run_id: str) -> list[Change]:
+    from napari_stomics.data.warp import remove_registration, store_registration
+
+    stored: list[str] = []
+
+    def do(target: Study) -> None:
+        stored[:] = [store_registration(target, result, run=run_id)]
+
+    def undo(target: Study) -> None:
+        remove_registration(target, stored[0])
+
+    return [Call(do, undo)]
+
+
+def _read_registration(study: Study, key: str, run: RunRecord) -> Registration:
+    from napari_stomics.core.transforms import transform_from_dict
+
+    record = next(r for r in study.record.registrations if r.run == run.id)
+    summary = record.summary
+    return Registration(
+        source=record.source,
+        target=record.target,
+        transform=transform_from_dict(record.transform),
+        model=record.model,
+        driver=record.driver,
+        fold_fraction=float(summary.get("fold_fraction", 0.0)),
+        margin=float("nan") if summary.get("margin") is None else float(summary["margin"]),
+    )
+
+
+def _write_plan(study: Study, result: TransportPlan, key: str, run_id: str) -> list[Change]:
+    import pandas as pd
+    from anndata import AnnData
+
+    source = study.section(result.source)
+    if not np.array_equal(source.ids, result.source_ids) or source.record.spots is None:
+        raise UserError(
+            f"The spots of section {result.source!r} changed while the job ran.",
+            "Run the alignment again.",
+        )
+    table = AnnData(
+        X=result.plan.tocsr(),
+        obs=pd.DataFrame(
+            {"entropy": result.entropy, "mass": np.asarray(result.plan.sum(axis=1)).ravel()},
+            index=pd.Index(result.source_ids, dtype=object),
+        ),
+        var=pd.DataFrame(index=pd.Index(result.target_ids, dtype=object)),
+        obsm={"barycentre": result.barycentres, "source_coordinates": result.source_coordinates},
+        uns={
+            UNS_PREFIX + key: {
+                "kind": result.kind,
+                "source": result.source,
+                "target": result.target,
+                "objective": np.asarray(result.objective, float),
+                "marginal_error": float(result.marginal_error),
+                "alpha": float(result.alpha),
+                "converged": bool(result.converged),
+                "reason": result.reason,
+            }
+        },
+    )
+    return [
+        SetElement(
+            plan_name(result.source, result.target, key), annotate(table, source.record.spots)
+        )
+    ]
+
+
+def plan_name(source: str, target: str, key: str) -> str:
+    """Name of the table that holds a transport plan."""
+    return element_name(source, "to", target, key)
+
+
+def _read_plan(study: Study, key: str, run: RunRecord) -> TransportPlan:
+    inputs = run.step["inputs"]
+    table = study.sdata.tables[plan_name(inputs["source"], inputs["target"], key)]
+    meta = table.uns[UNS_PREFIX + key]
+    return TransportPlan(
+        source=str(meta["source"]),
+        target=str(meta["target"]),
+        source_ids=table.obs_names.to_numpy(object),
+        target_ids=table.var_names.to_numpy(object),
+        plan=table.X,
+        source_coordinates=np.asarray(table.obsm["source_coordinates"]),
+        barycentres=np.asarray(table.obsm["barycentre"]),
+        entropy=table.obs["entropy"].to_numpy(),
+        objective=np.asarray(meta["objective"]),
+        marginal_error=float(meta["marginal_error"]),
+        alpha=float(meta["alpha"]),
+        converged=bool(meta["converged"]),
+        reason=str(meta["reason"]),
+    )
+
+
+def _write_transfer(study: Study, result: LabelTransfer, key: str, run_id: str) -> list[Change]:
+    table = _home(study, result.target, result.target_ids)
+    meta = {
+        "kind": result.kind,
+        "source": result.source,
+        "target": result.target,
+        "categories": list(result.categories),
+        "accuracy": float(result.accuracy),
+        "ceiling": float(result.ceiling),
+        "spot_accuracy": float(result.spot_accuracy),
+    }
+    return [
+        SetTableEntry(table, "obs", key, _categorical(result.labels, result.categories)),
+        SetTableEntry(table, "obs", f"{key}_entropy", result.entropy),
+        SetTableEntry(table, "obsm", f"{key}_probabilities", result.probabilities),
+        SetTableEntry(table, "uns", UNS_PREFIX + key, meta),
+    ]
+
+
+def _read_transfer(study: Study, key: str, run: RunRecord) -> LabelTransfer:
+    table = _find(study, run.step["inputs"]["target"], key)
+    meta = table.uns[UNS_PREFIX + key]
+    return LabelTransfer(
+        source=str(meta["source"]),
+        target=str(meta["target"]),
+        target_ids=table.obs_names.to_numpy(object),
+        categories=tuple(str(c) for c in meta["categories"]),
+        probabilities=np.asarray(table.obsm[f"{key}_probabilities"]),
+        labels=_text(table.obs[key]),
+        entropy=table.obs[f"{key}_entropy"].to_numpy(),
+        accuracy=float(meta["accuracy"]),
+        ceiling=float(meta["ceiling"]),
+        spot_accuracy=float(meta["spot_accuracy"]),
+    )
+
+
+def _write_embedding(study: Study, result: Embedding, key: str, run_id: str) -> list[Change]:
+    table = _home(study, result.section, result.ids)
+    meta = {
+        "kind": result.kind,
+        "section": result.section,
+        "modalities": list(result.modalities),
+        "explained_variance": np.asarray(result.explained_variance, float),
+        "converged": bool(result.converged),
+    }
+    return [
+        SetTableEntry(table, "obsm", key, result.values),
+        SetTableEntry(table, "obs", f"{key}_disagreement", result.disagreement),
+        SetTableEntry(table, "uns", UNS_PREFIX + key, meta),
+    ]
+
+
+def _read_embedding(study: Study, key: str, run: RunRecord) -> Embedding:
+    table = _find(study, run.step["inputs"]["section"], key)
+    meta = table.uns[UNS_PREFIX + key]
+    return Embedding(
+        section=str(meta["section"]),
+        ids=table.obs_names.to_numpy(object),
+        values=np.asarray(table.obsm[key]),
+        modalities=tuple(str(m) for m in meta["modalities"]),
+        disagreement=table.obs[f"{key}_disagreement"].to_numpy(),
+        explained_variance=np.asarray(meta["explained_variance"]),
+        converged=bool(meta["converged"]),
+    )
+
+
+def _write_domains(study: Study, result: Domains, key: str, run_id: str) -> list[Change]:
+    table = _home(study, result.section, result.ids)
+    meta = {
+        "kind": result.kind,
+        "section": result.section,
+        "names": list(result.names),
+        "ari": float(result.ari),
+        "nmi": float(result.nmi),
+        "converged": bool(result.converged),
+    }
+    return [
+        SetTableEntry(table, "obs", key, _categorical(result.labels, result.names)),
+        SetTableEntry(table, "obs", f"{key}_entropy", result.entropy),
+        SetTableEntry(table, "obs", f"{key}_stability", result.stability),
+        SetTableEntry(table, "obsm", f"{key}_probabilities", result.probabilities),
+        SetTableEntry(table, "uns", UNS_PREFIX + key, meta),
+    ]
+
+
+def _read_domains(study: Study, key: str, run: RunRecord) -> Domains:
+    table = _find(study, run.step["inputs"]["section"], key)
+    meta = table.uns[UNS_PREFIX + key]
+    return Domains(
+        section=str(meta["section"]),
+        ids=table.obs_names.to_numpy(object),
+        labels=_text(table.obs[key]),
+        names=tuple(str(n) for n in meta["names"]),
+        probabilities=np.asarray(table.obsm[f"{key}_probabilities"]),
+        entropy=table.obs[f"{key}_entropy"].to_numpy(),
+        stability=table.obs[f"{key}_stability"].to_numpy(),
+        ari=float(meta["ari"]),
+        nmi=float(meta["nmi"]),
+        converged=bool(meta["converged"]),
+    )
+
+
+_PER_GENE = ("error", "pearson", "pearson_mean", "pearson_depth", "rmse", "rmse_mean")
+
+
+def _write_prediction(study: Study, result: Prediction, key: str, run_id: str) -> list[Change]:
+    import pandas as pd
+    from anndata import AnnData
+
+    section = study.section(result.section)
+    table = AnnData(
+        X=np.asarray(result.values, np.float32),
+        obs=pd.DataFrame({"novelty": result.novelty}, index=pd.Index(result.ids, dtype=object)),
+        var=pd.DataFrame(
+            {name: getattr(result, name) for name in _PER_GENE},
+            index=pd.Index(result.genes, dtype=object),
+        ),
+        uns={
+            UNS_PREFIX + key: {
+                "kind": result.kind,
+                "section": result.section,
+                "trained_on": list(result.trained_on),
+                "scale": result.scale,
+                "converged": bool(result.converged),
+            }
+        },
+    )
+    name = element_name(result.section, key)
+    if section.record.spots is None or not np.array_equal(section.ids, result.ids):
+        raise UserError(
+            f"The spots of section {result.section!r} changed while the job ran.",
+            "Run the prediction again.",
+        )
+    return [
+        SetElement(name, annotate(table, section.record.spots)),
+        SetSectionTable(result.section, key, name),
+    ]
+
+
+def _read_prediction(study: Study, key: str, run: RunRecord) -> Prediction:
+    table = study.section(run.step["inputs"]["test"]).table(key)
+    meta = table.uns[UNS_PREFIX + key]
+    return Prediction(
+        section=str(meta["section"]),
+        trained_on=tuple(str(s) for s in meta["trained_on"]),
+        ids=table.obs_names.to_numpy(object),
+        genes=table.var_names.to_numpy(object),
+        values=np.asarray(table.X),
+        scale=str(meta["scale"]),
+        novelty=table.obs["novelty"].to_numpy(),
+        converged=bool(meta["converged"]),
+        **{name: table.var[name].to_numpy() for name in _PER_GENE},
+    )
+
+
+STORAGE: dict[str, Storage] = {
+    Registration.kind: Storage(_write_registration, _read_registration),
+    TransportPlan.kind: Storage(_write_plan, _read_plan),
+    LabelTransfer.kind: Storage(_write_transfer, _read_transfer),
+    Embedding.kind: Storage(_write_embedding, _read_embedding),
+    Domains.kind: Storage(_write_domains, _read_domains),
+    Prediction.kind: Storage(_write_prediction, _read_prediction),
+}
+"""Every kind of result and its place in SpatialData."""
