@@ -1,0 +1,387 @@
+"""Background jobs: one runner for every dock of a viewer.
+
+A dock gives the runner a function and a title; the runner answers on the GUI
+thread with progress, warnings and exactly one ending.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from qtpy.QtCore import QCoreApplication, QObject, QThread, QTimer, Signal
+from qtpy.QtWidgets import QDockWidget, QWidget
+
+from napari_stomics.core.errors import JobCancelled
+from napari_stomics.docks.activity import ActivityBar
+from napari_stomics.docks.job_thread import Ending, JobFunction, Mailbox, launch
+from napari_stomics.docks.messages import show_failure, show_warning
+
+POLL_MS = 34
+"""Mailboxes are read this often, so progress reaches the GUI at most 30 times a second."""
+
+CANCEL_GRACE_S = 0.1
+"""How long a cancelled function may take to notice before the user is told all the same."""
+
+ACTIVITY_AFTER_S = 0.3
+"""Jobs shorter than this never flash up in the activity dock."""
+
+ACTIVITY_EVERY_S = 0.2
+MAX_NOTIFICATIONS = 3
+"""Warnings of one job shown as notifications; the job keeps, and its bar shows, all of them."""
+
+_log = logging.getLogger(__name__)
+
+
+class JobState(Enum):
+    """Where a job stands."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Job:
+    """One run of a function: read it in the GUI thread, cancel it from anywhere.
+
+    Attributes
+    ----------
+    title, kind
+        As given to :meth:`JobRunner.start`.
+    state
+        A :class:`JobState`.
+    fraction, message
+        Latest progress; ``fraction`` is None while unknown.
+    warnings
+        Every warning so far.
+    error, traceback
+        Why it failed: the exception, and the traceback as text.
+    superseded
+        Whether a newer job of its kind replaced it.
+    """
+
+    _ids = itertools.count(1)
+
+    def __init__(self, title: str, kind: str) -> None:
+        self.id = next(self._ids)
+        self.title = title
+        self.kind = kind
+        self.state = JobState.RUNNING
+        self.fraction: float | None = None
+        self.message = ""
+        self.warnings: list[str] = []
+        self.error: BaseException | None = None
+        self.traceback = ""
+        self.superseded = False
+        self._started = time.monotonic()
+        self._ended: float | None = None
+        self._mailbox: Mailbox | None = Mailbox()
+        self._cancel = self._mailbox.cancel
+        self._deadline: float | None = None
+        self._committing = False
+        self._activity: ActivityBar | None = None
+        self._activity_shown = 0.0
+        self._on_done: Callable[[Any], None] | None = None
+        self._on_failed: Callable[[BaseException], None] | None = None
+        self._owner: QWidget | None = None
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} {self.kind} {self.title!r} {self.state.value}>"
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it has not ended yet."""
+        return self.state is JobState.RUNNING
+
+    @property
+    def is_cancelling(self) -> bool:
+        """Whether it was cancelled and has not answered yet."""
+        return self.is_active and self._cancel.is_set()
+
+    @property
+    def seconds(self) -> float:
+        """Time since the start, or how long it took."""
+        return (self._ended or time.monotonic()) - self._started
+
+    def cancel(self) -> None:
+        """Ask it to stop; the runner emits ``cancelled`` within 0.2 s. Any thread may call it."""
+        if self._deadline is None:
+            self._deadline = time.monotonic() + CANCEL_GRACE_S
+        self._cancel.set()
+
+
+class JobRunner(QObject):
+    """Runs functions in threads and answers on the GUI thread.
+
+    For each job exactly one of ``succeeded``, ``failed`` and ``cancelled`` is
+    emitted, then ``finished``. A job cancelled while it is deep in a library
+    call is reported as cancelled at once; its thread runs on to the end of the
+    call and what it returns is dropped.
+
+    Parameters
+    ----------
+    show_activity
+        Whether jobs appear in napari's activity dock.
+    notify
+        Whether failures and warnings are also shown as napari notifications.
+    parent
+        Qt parent.
+    """
+
+    started = Signal(object)
+    """``(job)``"""
+    progress = Signal(object, object, str)
+    """``(job, fraction or None, message)``, at most 30 times a second."""
+    warned = Signal(object, str)
+    """``(job, text)``"""
+    succeeded = Signal(object, object)
+    """``(job, result)``, after ``on_done`` has committed the result."""
+    failed = Signal(object, object)
+    """``(job, error)``"""
+    cancelled = Signal(object)
+    """``(job)``; ``job.superseded`` tells whether a newer job replaced it."""
+    finished = Signal(object)
+    """``(job)``, last of all."""
+
+    def __init__(
+        self, *, show_activity: bool = True, notify: bool = True, parent: QObject | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._show_activity = show_activity
+        self._notify = notify
+        self._active: list[Job] = []
+        self._serving: set[int] = set()
+        self._watched: list[QWidget] = []
+        self._timer = QTimer(self)
+        self._timer.setInterval(POLL_MS)
+        self._timer.timeout.connect(self._poll)
+        app = QCoreApplication.instance()
+        if app is not None:
+            app.aboutToQuit.connect(self.stop_all)
+
+    def start(
+        self,
+        function: JobFunction,
+        *,
+        title: str,
+        kind: str,
+        on_done: Callable[[Any], None] | None = None,
+        on_failed: Callable[[BaseException], None] | None = None,
+        owner: QWidget | None = None,
+        threads: int | None = None,
+    ) -> Job:
+        """Run ``function(ctx)`` in a background thread.
+
+        A running job of the same kind is cancelled and what it returns is dropped.
+
+        Parameters
+        ----------
+        function
+            Takes a :class:`~napari_stomics.core.jobs.JobContext`, returns the
+            result. It must touch neither Qt nor layers.
+        title
+            What the user sees.
+        kind
+            What the job answers, for instance ``"registration"``: of two jobs
+            of one kind only the newer can answer.
+        on_done
+            Called with the result on the GUI thread: the place to commit it. If
+            it raises, the job has failed.
+        on_failed
+            Called with the error on the GUI thread.
+        owner
+            A widget: when it or its main window is destroyed the job is cancelled.
+        threads
+            Cap for BLAS, OpenMP and torch; default the lesser of 2 and the cores.
+        """
+        if QThread.currentThread() is not self.thread():
+            raise RuntimeError("Jobs are started from the GUI thread.")
+        for older in self.active(kind):
+            if not older._committing:
+                older.superseded = True
+                older.cancel()
+        job = Job(title, kind)
+        job._on_done, job._on_failed = on_done, on_failed
+        cap = threads if threads is not None else min(2, os.cpu_count() or 1)
+        launch(function, job._mailbox, threads=cap, name=str(job.id))
+        if owner is not None:
+            self.watch(owner)
+            job._owner = owner
+            owner.destroyed.connect(job.cancel)
+        self._active.append(job)
+        self._timer.start()
+        self.started.emit(job)
+        return job
+
+    def active(self, kind: str | None = None) -> list[Job]:
+        """Jobs that have not ended, oldest first."""
+        return [job for job in self._active if kind is None or job.kind == kind]
+
+    def watch(self, widget: QWidget) -> None:
+        """Stop every job when the main window that holds the widget is closed.
+
+        napari deletes its window once a close has been accepted, so a close that
+        the user takes back does not stop anything.
+        """
+        window = widget.window()
+        while isinstance(window, QDockWidget) and window.parentWidget() is not None:
+            window = window.parentWidget().window()
+        if all(window is not known for known in self._watched):
+            self._watched.append(window)
+            window.destroyed.connect(self._window_destroyed)
+
+    def stop_all(self) -> None:
+        """Cancel every job and report each as cancelled now; nothing comes after that."""
+        for job in list(self._active):
+            job.cancel()
+            if not job._committing:
+                self._end_cancelled(job)
+
+    def _window_destroyed(self) -> None:
+        self._watched.clear()
+        self.stop_all()
+
+    def _poll(self) -> None:
+        for job in list(self._active):
+            # Showing progress makes napari process events, and a slot may open a
+            # dialog: both can bring us here again in the middle of serving a job.
+            if job.id in self._serving:
+                continue
+            self._serving.add(job.id)
+            try:
+                self._serve(job)
+            finally:
+                self._serving.discard(job.id)
+        if not self._active:
+            self._timer.stop()
+
+    def _serve(self, job: Job) -> None:
+        box = job._mailbox
+        if box is None:
+            return
+        ending = box.ending  # read first: all that was said before it is then in the box
+        self._pass_warnings(job, box)
+        if job._deadline is not None:
+            if ending is not None or time.monotonic() >= job._deadline:
+                self._end_cancelled(job, ending)
+            return
+        self._pass_progress(job, box)
+        if ending is None or not job.is_active:
+            return
+        if job._deadline is not None or isinstance(ending.error, JobCancelled):
+            self._end_cancelled(job, ending)
+        elif ending.error is not None:
+            self._end_failed(job, ending.error, ending.traceback)
+        else:
+            self._end_succeeded(job, ending.result)
+
+    def _pass_warnings(self, job: Job, box: Mailbox) -> None:
+        for text in box.take_warnings():
+            job.warnings.append(text)
+            self.warned.emit(job, text)
+            if self._notify and len(job.warnings) <= MAX_NOTIFICATIONS:
+                show_warning(text, job.title)
+
+    def _pass_progress(self, job: Job, box: Mailbox) -> None:
+        latest = box.take_progress()
+        if latest is not None:
+            job.fraction, job.message = latest
+            self.progress.emit(job, *latest)
+        if self._show_activity and job.seconds >= ACTIVITY_AFTER_S:
+            self._show_in_activity_dock(job)
+
+    def _show_in_activity_dock(self, job: Job) -> None:
+        now = time.monotonic()
+        if not job.is_active or now - job._activity_shown < ACTIVITY_EVERY_S:
+            return
+        job._activity_shown = now
+        if job._activity is None:
+            bar = ActivityBar(job.title, job.cancel)
+            if not job.is_active:  # ended by an event that napari processed meanwhile
+                bar.close()
+                return
+            job._activity = bar
+        job._activity.show(job.fraction)
+
+    def _end_succeeded(self, job: Job, result: Any) -> None:
+        job._committing = True
+        try:
+            if job._on_done is not None:
+                job._on_done(result)
+        except Exception as error:
+            self._end_failed(job, error, traceback.format_exc())
+            return
+        if self._close(job, JobState.SUCCEEDED):
+            self.succeeded.emit(job, result)
+            self.finished.emit(job)
+
+    def _end_failed(self, job: Job, error: BaseException, text: str) -> None:
+        on_failed = job._on_failed
+        job.error, job.traceback = error, text
+        if not self._close(job, JobState.FAILED):
+            return
+        self.failed.emit(job, error)
+        if self._notify:
+            show_failure(error, job.title)
+        try:
+            if on_failed is not None:
+                on_failed(error)
+        finally:
+            self.finished.emit(job)
+
+    def _end_cancelled(self, job: Job, ending: Ending | None = None) -> None:
+        if ending is not None and not isinstance(ending.error, JobCancelled | None):
+            _log.warning("%r raised after its cancel:\n%s", job, ending.traceback)
+        if self._close(job, JobState.CANCELLED):
+            self.cancelled.emit(job)
+            self.finished.emit(job)
+
+    def _close(self, job: Job, state: JobState) -> bool:
+        """Mark the job as ended; False if it had ended before."""
+        if not job.is_active:
+            return False
+        job.state = state
+        job._ended = time.monotonic()
+        job._on_done = job._on_failed = None
+        self._active = [other for other in self._active if other is not job]
+        # A thread that runs on keeps the mailbox; with it goes the result that nobody wants.
+        job._mailbox = None
+        self._forget_owner(job)
+        activity, job._activity = job._activity, None
+        if activity is not None:
+            activity.close()
+        return True
+
+    @staticmethod
+    def _forget_owner(job: Job) -> None:
+        owner, job._owner = job._owner, None
+        if owner is not None:
+            with suppress(RuntimeError, TypeError):  # it may be the one being destroyed
+                owner.destroyed.disconnect(job.cancel)
+
+
+_runners: WeakKeyDictionary[Any, JobRunner] = WeakKeyDictionary()
+
+
+def job_runner(viewer: Any) -> JobRunner:
+    """Return the one runner of a viewer, made when it is first asked for.
+
+    Parameters
+    ----------
+    viewer
+        A napari viewer, or the proxy of one that napari gives to plugins.
+    """
+    # A weak reference to the proxy dies with the proxy: the viewer itself is the key.
+    key = getattr(viewer, "__wrapped__", viewer)
+    if key not in _runners:
+        _runners[key] = JobRunner()
+    return _runners[key]

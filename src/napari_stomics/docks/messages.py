@@ -1,0 +1,64 @@
+"""Messages to the user: napari's notifications, and the same words for the docks."""
+
+from __future__ import annotations
+
+from napari.utils.notifications import (
+    ErrorNotification,
+    Notification,
+    NotificationSeverity,
+    notification_manager,
+)
+
+from napari_stomics.core.errors import UserError
+
+
+def describe_failure(error: BaseException, title: str = "") -> str:
+    """Return the words for an error.
+
+    Parameters
+    ----------
+    error
+        A :class:`UserError` is told as message and way out; anything else is a bug.
+    title
+        What was being done.
+    """
+    head = f"Failed: {title}." if title else "Failed."
+    if isinstance(error, UserError):
+        return f"{head}\n{error.message}\nWhat to do: {error.hint}"
+    return (
+        f"{head}\nUnexpected {type(error).__name__}: {error}\n"
+        "This is a fault in the program, not in what you did. "
+        "The details say where it happened; please send them with a report."
+    )
+
+
+def show_failure(error: BaseException, title: str = "") -> None:
+    """Show an error as a napari notification (call it in the GUI thread).
+
+    A :class:`UserError` shows its message and hint. Any other error is a bug:
+    it carries napari's button for the traceback, which is also printed.
+
+    Parameters
+    ----------
+    error
+        What was raised.
+    title
+        What was being done, for instance the job's title.
+    """
+    if isinstance(error, UserError):
+        note = Notification(describe_failure(error, title), NotificationSeverity.ERROR)
+    else:
+        note = ErrorNotification(error)
+        note.message = describe_failure(error, title)
+    notification_manager.dispatch(note)
+
+
+def show_warning(text: str, title: str = "") -> None:
+    """Show a warning as a napari notification (call it in the GUI thread)."""
+    message = f"{title}: {text}" if title else text
+    notification_manager.dispatch(Notification(message, NotificationSeverity.WARNING))
+
+
+def show_info(text: str) -> None:
+    """Show a plain message as a napari notification (call it in the GUI thread)."""
+    notification_manager.dispatch(Notification(text, NotificationSeverity.INFO))
