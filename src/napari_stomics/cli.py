@@ -75,7 +75,7 @@ def _run(chosen: argparse.Namespace) -> int:
     recipe = Recipe.read(chosen.recipe)
     _refuse_existing(chosen.output, chosen.overwrite)
     study = open_study(chosen.study) if chosen.study else None
-    study, results = run_recipe(
+    study, _ = run_recipe(
         recipe, study, folder=chosen.recipe.resolve().parent, ctx=_printing_context()
     )
     print(summary_text(study))
@@ -183,7 +183,9 @@ def _printing_context() -> Any:
 def _command(name: str) -> Any:
     from npe2 import PluginManager
 
-    return PluginManager.instance().commands.get(f"napari-stomics.{name}").resolve()
+    manager = PluginManager.instance()
+    manager.discover()
+    return manager.commands.get(f"napari-stomics.{name}")
 
 
 if __name__ == "__main__":

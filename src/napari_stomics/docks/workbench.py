@@ -1,0 +1,204 @@
+"""What the docks of one viewer share: its session, its jobs, and what paints results.
+
+A dock asks the workbench to do things; it computes nothing and touches no data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_stomics.core.errors import UserError
+from napari_stomics.docks.jobs import Job, JobRunner, job_runner
+from napari_stomics.docks.messages import show_failure, show_info, show_warning
+from napari_stomics.session.session import Session
+
+if TYPE_CHECKING:
+    from napari_stomics.workflow.steps import Step
+
+
+@contextmanager
+def told_to_user(title: str = "") -> Iterator[None]:
+    """Show whatever goes wrong within the block, instead of letting a slot die of it."""
+    try:
+        yield
+    except Exception as error:
+        show_failure(error, title)
+
+
+class Workbench(QObject):
+    """Session, jobs and painting of one viewer.
+
+    Parameters
+    ----------
+    viewer
+        The napari viewer (not its proxy).
+    """
+
+    study_opened = Signal()
+    """Another study is on screen, or a section was added to it."""
+    results_changed = Signal()
+    """A result was committed, taken back or painted again."""
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.session = Session()
+        self.runner: JobRunner = job_runner(viewer)
+        self.session.study_changed.connect(self._show_study)
+        self.session.section_added.connect(self._show_section)
+        self.session.committed.connect(self._show_result)
+        self.session.reverted.connect(self._hide_result)
+
+    # -- opening ---------------------------------------------------------------------------
+
+    def open_sample(self, name: str) -> Job:
+        """Open one of the samples that ship with the package."""
+        from napari_stomics.data.samples import open_sample
+
+        return self._open(lambda ctx: open_sample(name), f"Open sample {name}")
+
+    def open_store(self, path: str | Path) -> Job:
+        """Open a SpatialData store as the study."""
+        from napari_stomics.data.study import open_study
+
+        return self._open(lambda ctx: open_study(path), f"Open {Path(path).name}")
+
+    def add_section(self, path: str | Path, **options: Any) -> Job:
+        """Read a file or folder as a section and add it to the study."""
+        from napari_stomics.data.readers import read_section
+
+        return self.runner.start(
+            lambda ctx: read_section(path, **options),
+            title=f"Read {Path(path).name}",
+            kind=f"read {path}",
+            on_done=self.session.add,
+        )
+
+    def open_path(self, path: str | Path) -> Job:
+        """Open whatever was dropped: a study replaces an empty one, a section is added."""
+        from napari_stomics.data.readers import detect
+
+        if detect(path) == "spatialdata" and not self.session.section_names:
+            return self.open_store(path)
+        return self.add_section(path)
+
+    def _open(self, read: Callable[[Any], Any], title: str) -> Job:
+        return self.runner.start(read, title=title, kind="open", on_done=self.session.open)
+
+    # -- running and saving ------------------------------------------------------------------
+
+    def run(self, step: Step) -> Job | None:
+        """Run a step in a background job and commit its result; None if it is refused."""
+        with told_to_user(step.method):
+            resolved = step.resolve()
+            prepared = resolved.collect(self.session.study)
+            return self.runner.start(
+                prepared.run,
+                title=resolved.spec.title,
+                kind=f"{step.method} {step.result_key} {sorted(step.inputs.items(), key=str)}",
+                on_done=self.session.commit,
+            )
+        return None
+
+    def save(self, path: str | Path | None = None, *, overwrite: bool = False) -> Job | None:
+        """Save the study in a background job."""
+        from napari_stomics.data.store import save_store
+
+        session = self.session
+        with told_to_user("Save"):
+            if path is None and session.study.path is None:
+                raise UserError("This study has not been saved yet.", "Choose where to save it.")
+            session.begin_save()
+            job = self.runner.start(
+                lambda ctx: save_store(session.study, path, ctx, overwrite=overwrite),
+                title="Save study",
+                kind="save",
+                on_done=self._saved,
+            )
+            self.runner.finished.connect(self._save_ended)
+            return job
+        return None
+
+    def _saved(self, report: Any) -> None:
+        self.session.end_save(report)
+        show_info(report.message)
+
+    def _save_ended(self, job: Job) -> None:
+        if job.kind == "save":
+            self.runner.finished.disconnect(self._save_ended)
+            if self.session.is_saving:
+                self.session.end_save(None)
+
+    def undo(self) -> None:
+        """Take the last action back and say which it was."""
+        with told_to_user("Undo"):
+            text = self.session.undo.undo()
+            show_info(f"Undone: {text}" if text else "There is nothing to undo.")
+
+    def redo(self) -> None:
+        """Do the last undone action again and say which it was."""
+        with told_to_user("Redo"):
+            text = self.session.undo.redo()
+            show_info(f"Done again: {text}" if text else "There is nothing to redo.")
+
+    # -- painting ----------------------------------------------------------------------------
+
+    def _show_study(self) -> None:
+        from napari_stomics.layers.section import add_section, clear_study
+
+        with told_to_user("Show study"):
+            clear_study(self.viewer)
+            for name in self.session.section_names:
+                add_section(self.viewer, self.session.study, name)
+            for run in self.session.results():
+                self._paint_stored(run)
+            self.viewer.reset_view()
+        self.study_opened.emit()
+        self.results_changed.emit()
+
+    def _show_section(self, name: str) -> None:
+        from napari_stomics.layers.section import add_section
+
+        with told_to_user(f"Show section {name}"):
+            add_section(self.viewer, self.session.study, name)
+            self.viewer.reset_view()
+        self.study_opened.emit()
+
+    def _show_result(self, result: Any, run: Any) -> None:
+        from napari_stomics.layers.results import paint
+
+        with told_to_user(f"Show {run.key}"):
+            paint(self.viewer, self.session.study, result, run.key)
+        self.results_changed.emit()
+
+    def _hide_result(self, result: Any, run: Any) -> None:
+        from napari_stomics.layers.results import unpaint
+
+        with told_to_user(f"Hide {run.key}"):
+            unpaint(self.viewer, self.session.study, result, run.key)
+        self.results_changed.emit()
+
+    def _paint_stored(self, run: Any) -> None:
+        from napari_stomics.layers.results import paint
+
+        try:
+            paint(self.viewer, self.session.study, self.session.load_result(run), run.key)
+        except UserError as error:
+            show_warning(str(error), run.key)
+
+
+_workbenches: WeakKeyDictionary[Any, Workbench] = WeakKeyDictionary()
+
+
+def workbench(viewer: Any) -> Workbench:
+    """Return the one workbench of a viewer, made when it is first asked for."""
+    key = getattr(viewer, "__wrapped__", viewer)
+    if key not in _workbenches:
+        _workbenches[key] = Workbench(key)
+    return _workbenches[key]
