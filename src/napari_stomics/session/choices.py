@@ -1,0 +1,99 @@
+"""What a reference of a step may be set to, given what the study holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from napari_stomics.core.results import TransportPlan
+
+if TYPE_CHECKING:
+    from napari_stomics.data.study import Study
+
+_OWN_SUFFIXES = ("_entropy", "_stability", "_disagreement", "_probabilities")
+
+
+def choices(study: Study, role: str, chosen: Mapping[str, Any]) -> list[str]:
+    """Names that a reference of a role may take.
+
+    Parameters
+    ----------
+    study
+        The study.
+    role
+        Role as declared by :func:`napari_stomics.data.collect.ref`, for instance
+        ``section`` or ``modality:source``; what stands behind the colon names
+        the field that holds the section.
+    chosen
+        Values of the step's other references so far.
+    """
+    kind, _, field = role.partition(":")
+    if kind in ("section", "sections"):
+        return list(study.record.sections)
+    if kind == "plan":
+        return list(dict.fromkeys(_plans(study)))
+    section = chosen.get(field)
+    if kind in _BY_SECTION and section in study.record.sections:
+        return _BY_SECTION[kind](study, str(section))
+    return []
+
+
+def suggested(study: Study, role: str, position: int) -> str | None:
+    """A sensible first choice: the second section moves onto the first one."""
+    names = list(study.record.sections)
+    if role != "section" or not names:
+        return None
+    return names[1 if position == 0 and len(names) > 1 else 0]
+
+
+def _plans(study: Study) -> list[str]:
+    from napari_stomics.data.results import plan_name
+
+    out = []
+    for run in reversed(study.record.runs):
+        if run.kind == TransportPlan.kind:
+            inputs = run.step["inputs"]
+            out.append(plan_name(inputs["source"], inputs["target"], run.key))
+    return out
+
+
+def _modalities(study: Study, section: str) -> list[str]:
+    predicted = {run.key for run in study.record.runs if run.kind == "prediction"}
+    return [m for m in study.section(section).modalities if m not in predicted]
+
+
+def _images(study: Study, section: str) -> list[str]:
+    return list(study.record.sections[section].images)
+
+
+def _columns(study: Study, section: str) -> list[str]:
+    """Columns of labels, the annotation first."""
+    from napari_stomics.data.build import INSTANCE_KEY, REGION_KEY
+
+    here = study.section(section)
+    found = [here.record.annotation] if here.record.annotation else []
+    for modality in here.modalities:
+        obs = here.table(modality).obs
+        for column in obs.columns:
+            text = str(obs[column].dtype) in ("category", "object", "string", "str")
+            if text and column not in (REGION_KEY, INSTANCE_KEY):
+                found.append(str(column))
+    return list(dict.fromkeys(found))
+
+
+def _embeddings(study: Study, section: str) -> list[str]:
+    """Embeddings, the newest result first, then what came with the tables."""
+    here = study.section(section)
+    runs = [run.key for run in reversed(study.record.runs) if run.kind == "embedding"]
+    stored = [str(key) for m in here.modalities for key in here.table(m).obsm]
+    stored = [k for k in stored if k != "spatial" and not k.endswith(_OWN_SUFFIXES)]
+    return list(dict.fromkeys([k for k in runs if k in stored] + stored))
+
+
+_BY_SECTION: dict[str, Callable[[Study, str], list[str]]] = {
+    "modality": _modalities,
+    "modalities": _modalities,
+    "image": _images,
+    "column": _columns,
+    "embedding": _embeddings,
+}
