@@ -159,7 +159,10 @@ def test_any_other_exception_fails_with_its_traceback(qtbot, runner, log, error)
 def test_a_failed_job_frees_its_arrays(qtbot, runner):
     seen = []
 
-    def function(ctx):
+    data = np.ones(1000)
+    seen.append(weakref.ref(data))
+
+    def function(ctx, data=data):
         big = np.zeros(1000)
         seen.append(weakref.ref(big))
         try:
@@ -168,10 +171,11 @@ def test_a_failed_job_frees_its_arrays(qtbot, runner):
             raise ValueError("outer")  # noqa: B904
 
     job = run(qtbot, runner, function)
+    del function, data
     gc.collect()
     assert "inner" in job.traceback
     assert "outer" in job.traceback
-    assert seen[0]() is None
+    assert [ref() is None for ref in seen] == [True, True]
 
 
 def test_memory_error_tells_the_way_out(qtbot, runner):
@@ -511,8 +515,8 @@ def bar(qtbot, runner):
 def test_bar_shows_progress_and_cancels(qtbot, runner, bar, gate):
     job = runner.start(stepping(gate), title="Align sections", kind="test")
     qtbot.waitUntil(lambda: bar._bar.value() == 500)
-    assert bar._title.text() == "Align sections"
-    assert bar.text == "working"
+    assert bar._title.text() == "Align sections: working"
+    assert bar.text == ""
     with qtbot.waitSignal(runner.finished):
         bar._cancel.click()
         assert not bar._cancel.isEnabled()
@@ -630,7 +634,9 @@ def test_failures_and_warnings_become_notifications(qtbot, make_napari_viewer):
     assert "Add three." in new[1].message
     assert "Unexpected KeyError" in new[2].message
     assert "KeyError" in new[2].as_text()
-    assert "bug" in new[2].as_text()
+    assert "in bug" in new[2].as_text()
+    assert "in bug" in new[2].as_html()
+    assert "in bug" in str(new[2])
     runner.deleteLater()
 
 

@@ -65,7 +65,7 @@ class MessageText(QTextEdit):
 
 
 class JobBar(QWidget):
-    """Title, progress, Cancel, and in words how the last jobs ended.
+    """Title, step, progress, Cancel, and in words how the last jobs ended.
 
     What it says stays until a job of the same kind starts, can be selected and
     copied, and does not depend on colour.
@@ -189,12 +189,11 @@ class JobBar(QWidget):
             widget.setVisible(job is not None)
         lines = list(self._endings.values())
         if job is not None:
-            self._title.setText(job.title)
+            self._title.setText(f"{job.title}: {job.message}" if job.message else job.title)
             self._show_fraction(job.fraction)
             self._cancel.setEnabled(not job.is_cancelling)
             self._cancel.setText("Cancelling…" if job.is_cancelling else "Cancel")
             lines += _warning_lines(job)
-            lines += [job.message] if job.message else []
         self._text.show_text("\n".join(lines))
         self._trace.show_text(self._traceback)
         self._details.setVisible(bool(self._traceback))

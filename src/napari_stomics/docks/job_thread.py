@@ -128,15 +128,26 @@ def _work(function: JobFunction, mailbox: Mailbox, threads: int) -> None:
     mailbox.ending = ending
 
 
-def _ending_of(error: BaseException) -> Ending:
-    text = "".join(traceback.format_exception(error))
+def forget_frames(error: BaseException) -> None:
+    """Take the tracebacks off an error and its causes.
+
+    Messages are kept for as long as the program runs; the frames would keep
+    the job's arrays, and those that its function closes over, for as long.
+    """
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
-        # The frames would keep the job's arrays alive for as long as the message is shown.
-        traceback.clear_frames(link.__traceback__)
+        link.__traceback__ = None
         seen.add(id(link))
         link = link.__cause__ or link.__context__
+
+
+def _ending_of(error: BaseException) -> Ending:
+    begin = error.__traceback__
+    if begin is not None and begin.tb_next is not None:
+        begin = begin.tb_next  # our own frame tells nothing
+    text = "".join(traceback.format_exception(type(error), error, begin))
+    forget_frames(error)
     if isinstance(error, MemoryError):
         error = UserError(
             f"The computer's memory did not suffice ({error or 'no size given'}).",

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import QDockWidget, QWidget
 
 from napari_stomics.core.errors import JobCancelled
 from napari_stomics.docks.activity import ActivityBar
-from napari_stomics.docks.job_thread import Ending, JobFunction, Mailbox, launch
+from napari_stomics.docks.job_thread import Ending, JobFunction, Mailbox, forget_frames, launch
 from napari_stomics.docks.messages import show_failure, show_warning
 
 POLL_MS = 34
@@ -64,7 +64,7 @@ class Job:
     warnings
         Every warning so far.
     error, traceback
-        Why it failed: the exception, and the traceback as text.
+        Why it failed: the exception, without its frames, and the traceback as text.
     superseded
         Whether a newer job of its kind replaced it.
     """
@@ -90,8 +90,8 @@ class Job:
         self._committing = False
         self._activity: ActivityBar | None = None
         self._activity_shown = 0.0
-        self._on_done: Callable[[Any], None] | None = None
-        self._on_failed: Callable[[BaseException], None] | None = None
+        self._on_done: Callable[[Any], object] | None = None
+        self._on_failed: Callable[[BaseException], object] | None = None
         self._owner: QWidget | None = None
 
     def __repr__(self) -> str:
@@ -174,8 +174,8 @@ class JobRunner(QObject):
         *,
         title: str,
         kind: str,
-        on_done: Callable[[Any], None] | None = None,
-        on_failed: Callable[[BaseException], None] | None = None,
+        on_done: Callable[[Any], object] | None = None,
+        on_failed: Callable[[BaseException], object] | None = None,
         owner: QWidget | None = None,
         threads: int | None = None,
     ) -> Job:
@@ -318,7 +318,9 @@ class JobRunner(QObject):
             if job._on_done is not None:
                 job._on_done(result)
         except Exception as error:
-            self._end_failed(job, error, traceback.format_exc())
+            text = traceback.format_exc()
+            forget_frames(error)
+            self._end_failed(job, error, text)
             return
         if self._close(job, JobState.SUCCEEDED):
             self.succeeded.emit(job, result)
@@ -331,7 +333,7 @@ class JobRunner(QObject):
             return
         self.failed.emit(job, error)
         if self._notify:
-            show_failure(error, job.title)
+            show_failure(error, job.title, text)
         try:
             if on_failed is not None:
                 on_failed(error)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import html
+import traceback
+
 from napari.utils.notifications import (
     ErrorNotification,
     Notification,
@@ -32,7 +35,37 @@ def describe_failure(error: BaseException, title: str = "") -> str:
     )
 
 
-def show_failure(error: BaseException, title: str = "") -> None:
+class BugNotification(ErrorNotification):
+    """A napari error with its traceback as text, so that no frame is kept alive.
+
+    Parameters
+    ----------
+    error
+        What was raised.
+    message
+        What the user reads.
+    details
+        The traceback as text.
+    """
+
+    def __init__(self, error: BaseException, message: str, details: str) -> None:
+        super().__init__(error)
+        self.message = message
+        self.details = details
+
+    def as_text(self) -> str:
+        """Return the traceback."""
+        return self.details
+
+    def as_html(self) -> str:
+        """Return the traceback as HTML."""
+        return f"<pre>{html.escape(self.details)}</pre>"
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.details}"
+
+
+def show_failure(error: BaseException, title: str = "", details: str = "") -> None:
     """Show an error as a napari notification (call it in the GUI thread).
 
     A :class:`UserError` shows its message and hint. Any other error is a bug:
@@ -44,12 +77,15 @@ def show_failure(error: BaseException, title: str = "") -> None:
         What was raised.
     title
         What was being done, for instance the job's title.
+    details
+        The traceback as text; taken from the error when empty.
     """
+    # A folded notification shows one line only: no line break before the message.
+    text = describe_failure(error, title).replace("\n", " ")
     if isinstance(error, UserError):
-        note = Notification(describe_failure(error, title), NotificationSeverity.ERROR)
+        note = Notification(text, NotificationSeverity.ERROR)
     else:
-        note = ErrorNotification(error)
-        note.message = describe_failure(error, title)
+        note = BugNotification(error, text, details or "".join(traceback.format_exception(error)))
     notification_manager.dispatch(note)
 
 
