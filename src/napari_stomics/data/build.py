@@ -57,6 +57,7 @@ def make_section(
     images: Mapping[str, ImageSource] | None = None,
     coordinates: NDArray[Any] | None = None,
     radius: float | NDArray[Any] = 0.5,
+    ids: Sequence[str] | NDArray[Any] | None = None,
     tables: Mapping[str, AnnData] | None = None,
     labels: Mapping[str, tuple[Any, Affine]] | None = None,
     points: Mapping[str, Any] | None = None,
@@ -77,6 +78,8 @@ def make_section(
         (n, 2) spot or cell centres (x, y) in micrometres.
     radius
         Spot radius in micrometres, one or one per spot.
+    ids
+        Names of the spots, where there is no table to name them.
     tables
         AnnData per modality, all with the same ``obs_names`` in the order of
         ``coordinates``. They are not copied; region columns are added to them.
@@ -109,7 +112,7 @@ def make_section(
     _add_labels(elements, section, labels or {})
     _add_vector_elements(elements, section, points or {}, shapes or {})
     if coordinates is not None:
-        ids = _common_ids(name, tables or {}, len(coordinates))
+        ids = _common_ids(name, tables or {}, len(coordinates), ids)
         section.spots = element_name(name, "spots")
         elements[section.spots] = circles_element(coordinates, radius, ids, name)
         for modality, table in (tables or {}).items():
@@ -198,8 +201,10 @@ def annotate(table: AnnData, region: str) -> AnnData:
     return TableModel.parse(table, region=region, region_key=REGION_KEY, instance_key=INSTANCE_KEY)
 
 
-def _common_ids(name: str, tables: Mapping[str, AnnData], count: int) -> NDArray[Any]:
-    ids: NDArray[Any] | None = None
+def _common_ids(
+    name: str, tables: Mapping[str, AnnData], count: int, given: Any = None
+) -> NDArray[Any]:
+    ids = None if given is None else np.asarray(given, dtype=object)
     for modality, table in tables.items():
         these = table.obs_names.to_numpy(dtype=object)
         if len(these) != count or (ids is not None and not np.array_equal(ids, these)):
@@ -211,6 +216,11 @@ def _common_ids(name: str, tables: Mapping[str, AnnData], count: int) -> NDArray
         ids = these
     if ids is None:
         return np.array([str(i) for i in range(count)], dtype=object)
+    if len(ids) != count:
+        raise UserError(
+            f"Section {name!r} has {count} positions and {len(ids)} names of spots.",
+            "Give one name per position.",
+        )
     if len(set(ids)) != len(ids):
         raise UserError(
             f"Section {name!r} has spots that share a name.",

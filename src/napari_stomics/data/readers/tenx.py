@@ -1,0 +1,130 @@
+"""Count matrices as 10x Genomics writes them: HDF5 or the three text files, any version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_stomics.core.errors import UserError
+from napari_stomics.data.readers._common import existing, open_packed, read_table, reading
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_MATRIX = ("matrix.mtx.gz", "matrix.mtx")
+_FEATURES = ("features.tsv.gz", "features.tsv", "genes.tsv.gz", "genes.tsv")
+_BARCODES = ("barcodes.tsv.gz", "barcodes.tsv")
+
+
+def find_matrix(folder: Path, kinds: tuple[str, ...], cell: str = "bc") -> Path | None:
+    """Return the count matrix of a folder, an HDF5 file before a folder of text files.
+
+    Parameters
+    ----------
+    folder
+        Folder of the run's output.
+    kinds
+        ``filtered``, ``raw`` in the order of preference.
+    cell
+        ``bc`` for ``filtered_feature_bc_matrix``, ``cell`` for ``filtered_feature_cell_matrix``.
+
+    Raises
+    ------
+    UserError
+        If several files of one kind, told apart by a prefix, could be meant.
+    """
+    for kind in kinds:
+        stem = f"{kind}_feature_{cell}_matrix"
+        exact = folder / f"{stem}.h5"
+        if exact.is_file():
+            return exact
+        prefixed = sorted(p for p in folder.glob(f"*{stem}.h5") if p.is_file())
+        if len(prefixed) > 1:
+            raise UserError(
+                f"{folder} holds {len(prefixed)} matrices: {', '.join(p.name for p in prefixed)}.",
+                "Open the one that you want by its own path.",
+            )
+        if prefixed:
+            return prefixed[0]
+        if matrix_files(folder / stem):
+            return folder / stem
+        if kind == "filtered":  # Cell Ranger 2 and before
+            old = [p for p in folder.glob("filtered_gene_bc_matrices*/*") if matrix_files(p)]
+            if len(old) == 1:
+                return old[0]
+    return None
+
+
+def matrix_files(folder: Path) -> dict[str, Path]:
+    """Return the three files of a text matrix by role; empty unless all are there."""
+    found = {}
+    roles = {"matrix": _MATRIX, "features": _FEATURES, "barcodes": _BARCODES}
+    for role, names in roles.items():
+        for name in names:
+            if (folder / name).is_file():
+                found[role] = folder / name
+                break
+    return found if len(found) == 3 else {}
+
+
+def read_matrix(path: Path) -> AnnData:
+    """Read a count matrix: spots by features, sparse, symbols as names, all feature types.
+
+    Parameters
+    ----------
+    path
+        HDF5 file, or folder of ``matrix.mtx``, ``features.tsv`` and ``barcodes.tsv``.
+    """
+    return _read_text(path) if path.is_dir() else _read_h5(path)
+
+
+def _read_h5(path: Path) -> AnnData:
+    import warnings
+
+    import scanpy as sc
+
+    with reading(existing(path), "a 10x HDF5 matrix"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*names are not unique.*")
+        return _tidy(sc.read_10x_h5(path, gex_only=False))
+
+
+def _read_text(folder: Path) -> AnnData:
+    import anndata
+    import pandas as pd
+    from scipy.io import mmread
+    from scipy.sparse import csr_matrix
+
+    files = matrix_files(folder)
+    if not files:
+        raise UserError(
+            f"{folder} is no 10x matrix: it needs matrix.mtx, features.tsv and barcodes.tsv.",
+            "Copy all three files (packed with gzip or not) into the folder.",
+        )
+    features = read_table(files["features"], sep="\t", header=None, dtype=str)
+    barcodes = read_table(files["barcodes"], sep="\t", header=None, dtype=str)[0]
+    with reading(files["matrix"], "a Matrix Market file"), open_packed(files["matrix"]) as raw:
+        matrix = csr_matrix(mmread(raw, spmatrix=True).T)
+    expected = (len(barcodes), len(features))
+    if matrix.shape != expected:
+        raise UserError(
+            f"{folder} does not fit together: the matrix is for {matrix.shape[0]} spots and "
+            f"{matrix.shape[1]} features, the lists name {expected[0]} and {expected[1]}.",
+            "One of the files is of another sample or cut short: copy all three again.",
+        )
+    var = pd.DataFrame({"gene_ids": features[0].to_numpy()})
+    if features.shape[1] > 2:
+        var["feature_types"] = features[2].to_numpy()
+    var.index = features[1 if features.shape[1] > 1 else 0].astype(str).to_numpy()
+    obs = pd.DataFrame(index=barcodes.astype(str).to_numpy())
+    return _tidy(anndata.AnnData(matrix.astype("float32"), obs=obs, var=var))
+
+
+def _tidy(table: AnnData) -> AnnData:
+    """Plain strings and no columns that are lists: such a table can be written."""
+    for column in list(table.var):
+        values: Any = table.var[column]
+        if values.dtype == object:
+            table.var[column] = values.astype(str)
+    table.var_names = table.var_names.astype(str)
+    table.obs_names = table.obs_names.astype(str)
+    return table
