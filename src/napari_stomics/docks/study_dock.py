@@ -38,13 +38,13 @@ class StudyDock(QWidget):
 
     Parameters
     ----------
-    viewer
+    napari_viewer
         The napari viewer; given by napari.
     """
 
-    def __init__(self, viewer: Viewer) -> None:
+    def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__()
-        self._bench = workbench(viewer)
+        self._bench = workbench(napari_viewer)
         self._build()
         self._bench.study_opened.connect(self._refresh)
         self._bench.results_changed.connect(self._refresh)

@@ -47,13 +47,13 @@ class TaskDock(QWidget):
 
     Parameters
     ----------
-    viewer
+    napari_viewer
         The napari viewer; given by napari.
     """
 
-    def __init__(self, viewer: Viewer) -> None:
+    def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__()
-        self._bench = workbench(viewer)
+        self._bench = workbench(napari_viewer)
         self._forms: tuple[RefsForm, ParamForm] | None = None
         self._build()
         self._bench.study_opened.connect(self._refresh)

@@ -49,6 +49,7 @@ class Workbench(QObject):
         super().__init__()
         self.viewer = viewer
         self.session = Session()
+        self._on_screen = False
         self.runner: JobRunner = job_runner(viewer)
         self.session.study_changed.connect(self._show_study)
         self.session.section_added.connect(self._show_section)
@@ -88,6 +89,12 @@ class Workbench(QObject):
             return self.open_store(path)
         return self.add_section(path)
 
+    def adopt(self, study: Any) -> None:
+        """Work on a study whose sections napari has put on screen already."""
+        self._on_screen = True
+        with told_to_user("Open"):
+            self.session.open(study)
+
     def _open(self, read: Callable[[Any], Any], title: str) -> Job:
         return self.runner.start(read, title=title, kind="open", on_done=self.session.open)
 
@@ -103,6 +110,7 @@ class Workbench(QObject):
                 title=resolved.spec.title,
                 kind=f"{step.method} {step.result_key} {sorted(step.inputs.items(), key=str)}",
                 on_done=self.session.commit,
+                threads=_threads(),
             )
         return None
 
@@ -153,7 +161,9 @@ class Workbench(QObject):
         from napari_stomics.layers.section import add_section, clear_study
 
         with told_to_user("Show study"):
-            clear_study(self.viewer)
+            if not self._on_screen:
+                clear_study(self.viewer)
+            self._on_screen = False
             for name in self.session.section_names:
                 add_section(self.viewer, self.session.study, name)
             for run in self.session.results():
@@ -191,6 +201,16 @@ class Workbench(QObject):
             paint(self.viewer, self.session.study, self.session.load_result(run), run.key)
         except UserError as error:
             show_warning(str(error), run.key)
+
+
+def _threads() -> int | None:
+    """Threads of a job as set in napari's preferences; None where they are not registered."""
+    from napari.settings import get_plugin_settings
+
+    try:
+        return int(get_plugin_settings("napari-stomics").compute.threads)
+    except (AttributeError, KeyError):
+        return None
 
 
 _workbenches: WeakKeyDictionary[Any, Workbench] = WeakKeyDictionary()
