@@ -19,6 +19,7 @@ from napari_stomics.docks.messages import show_failure, show_info, show_warning
 from napari_stomics.session.session import Session
 
 if TYPE_CHECKING:
+    from napari_stomics.layers.compare import CompareController
     from napari_stomics.workflow.steps import Step
 
 
@@ -50,6 +51,7 @@ class Workbench(QObject):
         self.viewer = viewer
         self.session = Session()
         self._on_screen = False
+        self._comparison: CompareController | None = None
         self.runner: JobRunner = job_runner(viewer)
         self.session.study_changed.connect(self._show_study)
         self.session.section_added.connect(self._show_section)
@@ -155,12 +157,33 @@ class Workbench(QObject):
             text = self.session.undo.redo()
             show_info(f"Done again: {text}" if text else "There is nothing to redo.")
 
+    def comparison(self, source: str, target: str) -> CompareController:
+        """Return the one comparison of this viewer, turned to two sections.
+
+        A comparison of another pair is left first, so that two of them never
+        hide each other's layers.
+        """
+        from napari_stomics.layers.compare import CompareController
+
+        now = self._comparison
+        if now is None or (now.source, now.target) != (source, target):
+            self.leave_comparison()
+            now = self._comparison = CompareController(self.viewer, source, target)
+        return now
+
+    def leave_comparison(self) -> None:
+        """Show every layer as it was before sections were compared."""
+        if self._comparison is not None:
+            self._comparison.leave()
+            self._comparison = None
+
     # -- painting ----------------------------------------------------------------------------
 
     def _show_study(self) -> None:
         from napari_stomics.layers.section import add_section, clear_study
 
         with told_to_user("Show study"):
+            self.leave_comparison()
             if not self._on_screen:
                 clear_study(self.viewer)
             self._on_screen = False
