@@ -12,6 +12,7 @@ from napari_stomics.docks.workbench import Workbench, workbench
 
 if TYPE_CHECKING:
     from napari_stomics.data.study import Study
+    from napari_stomics.layers.views import View
 
 PLUGIN = "napari-stomics"
 DOCKS = ("Study and sections", "Landmark registration", "Methods and results", "Compare sections")
@@ -46,22 +47,64 @@ def show_demo(study: Study, pictures: Path | None) -> int:
     return 0
 
 
+def views() -> dict[str, View]:
+    """What the demonstration's pictures show, by the name of the picture."""
+    from napari_stomics.layers.views import View
+
+    fixed, moving = "Rep11", "Rep12"
+    return {
+        "plan": View(
+            "Transport plan: where each spot of Rep12 lands in Rep11, by entropy",
+            images=(fixed,),
+            results={"fgw_dense": ("arrows",)},
+        ),
+        "labels": View(
+            "Layers of Rep12 carried to Rep11",
+            images=(fixed,),
+            results={"plan_labels": ("labels",)},
+        ),
+        "domains": View("Domains of Rep11", images=(fixed,), results={"gmm": ("domains",)}),
+        "domains_entropy": View(
+            "How unsure each spot's domain is", images=(fixed,), results={"gmm": ("entropy",)}
+        ),
+        "predicted": View(
+            "A gene predicted on Rep12 from H&E",
+            images=(moving,),
+            results={"ridge": ("predicted",)},
+        ),
+        "measured": View(
+            "The same gene as measured", images=(moving,), results={"ridge": ("measured",)}
+        ),
+        "warp": View("The map between the sections", images=(fixed,), results={"landmarks": ()}),
+    }
+
+
 def take_pictures(bench: Workbench, folder: Path) -> list[Path]:
     """Save one picture per part of the demonstration and return their paths.
 
-    Each picture shows only the layers of its part; everything is shown as it
-    was afterwards.
+    Afterwards everything is shown as it was before.
     """
-    from napari_stomics.layers.views import DEMO_VIEWS, show_view
+    from napari_stomics.layers.views import View, shown_alone
 
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name in DEMO_VIEWS:
-        with show_view(bench.viewer, bench.session.study, name):
-            settle()
-            path = folder / f"{name}.png"
-            bench.viewer.window.screenshot(str(path), canvas_only=False, flash=False)
-            paths.append(path)
+    viewer, paths = bench.viewer, []
+
+    def shoot(name: str) -> None:
+        settle()
+        paths.append(folder / f"{name}.png")
+        viewer.window.screenshot(str(paths[-1]), canvas_only=False, flash=False)
+
+    sections = View("Both sections", images=("Rep11", "Rep12"))
+    with shown_alone(viewer, sections):
+        for mode in ("overlay", "checkerboard", "side by side"):
+            bench.comparison("Rep12", "Rep11").set(mode)
+            viewer.reset_view()
+            shoot(f"registered_{mode.replace(' ', '_')}")
+        bench.leave_comparison()
+        viewer.reset_view()
+    for name, view in views().items():
+        with shown_alone(viewer, view):
+            shoot(name)
     return paths
 
 

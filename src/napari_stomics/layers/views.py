@@ -1,0 +1,69 @@
+"""Show some results alone, and put everything back afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from napari_stomics.layers.tags import real_viewer, tag
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+
+@dataclass(frozen=True)
+class View:
+    """What one picture shows.
+
+    Attributes
+    ----------
+    title
+        What is to be seen.
+    images
+        Sections whose images are shown.
+    spots
+        Sections whose own spots are shown.
+    results
+        Parts by name of a result; an empty tuple shows all parts of it.
+    """
+
+    title: str
+    images: Sequence[str] = ()
+    spots: Sequence[str] = ()
+    results: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def shows(self, layer: Layer) -> bool:
+        """Whether a layer belongs to the view."""
+        entry = tag(layer)
+        key = entry.get("result")
+        if key is not None:
+            parts = self.results.get(key)
+            return parts is not None and (not parts or entry.get("part") in parts)
+        wanted = {"image": self.images, "spots": self.spots}.get(str(entry.get("role")), ())
+        return entry.get("section") in wanted
+
+
+@contextmanager
+def shown_alone(viewer: ViewerModel, view: View) -> Iterator[None]:
+    """Within the block only the layers of a view are visible."""
+    before = show(viewer, view)
+    try:
+        yield
+    finally:
+        for layer, visible in before:
+            layer.visible = visible
+
+
+def show(viewer: ViewerModel, view: View) -> list[tuple[Layer, bool]]:
+    """Make only the layers of a view visible; return what was visible before.
+
+    Layers that are not ours stay as they are.
+    """
+    layers: list[Any] = [layer for layer in real_viewer(viewer).layers if tag(layer)]
+    before = [(layer, bool(layer.visible)) for layer in layers]
+    for layer in layers:
+        layer.visible = view.shows(layer)
+    return before
