@@ -86,6 +86,31 @@ class ThinPlateSystem:
         coefficients = np.linalg.lstsq(self.polynomial, rest, rcond=None)[0]
         return weights, coefficients
 
+    def variance(self, points: Points, stiffness: float) -> Points:
+        """(m,) variance of a new observation at each point, the spline seen as a Gaussian process.
+
+        In units of the process; that of a control point left out is
+        ``1 / B_ii`` on the same scale (Wahba 1990, Spline Models).
+
+        Parameters
+        ----------
+        points
+            (m, 2) points (x, y), um.
+        stiffness
+            A finite stiffness.
+        """
+        unit = (np.asarray(points, dtype=np.float64) - self.centre) / self.scale
+        penalty = self.penalty(stiffness)
+        cross = _kernel(_squared(unit, self.unit))
+        size = len(self.polynomial)
+        bordered = np.zeros((size + 3, size + 3))
+        bordered[:size, :size] = self.kernel + penalty * np.eye(size)
+        bordered[:size, size:] = self.polynomial
+        bordered[size:, :size] = self.polynomial.T
+        right = np.column_stack([cross, np.ones(len(unit)), unit])
+        solved = np.linalg.solve(bordered, right.T)
+        return np.asarray(penalty - (right * solved.T).sum(axis=1))
+
 
 @dataclass(frozen=True, eq=False)
 class ThinPlateSpline(Transform):
@@ -190,10 +215,11 @@ class ThinPlateSpline(Transform):
         out = np.broadcast_to(self.matrix[:2, :2], (len(points), 2, 2)).copy()
         if self.weights.any():
             for rows in self._chunks(len(points)):
-                shift = (points[rows, None] - self.control[None]) / self.scale
-                slope = np.log((shift**2).sum(axis=2) + _TINY) + 1
-                gradient = shift * (slope / self.scale)[:, :, None]
-                out[rows] += np.einsum("ka,nkb->nab", self.weights, gradient)
+                x = points[rows, None, 0] / self.scale - self.control[None, :, 0] / self.scale
+                y = points[rows, None, 1] / self.scale - self.control[None, :, 1] / self.scale
+                slope = np.log(x * x + y * y + _TINY) + 1
+                out[rows, :, 0] += (slope * x) @ self.weights / self.scale
+                out[rows, :, 1] += (slope * y) @ self.weights / self.scale
         return out
 
     def _chunks(self, count: int) -> list[slice]:
