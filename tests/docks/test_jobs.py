@@ -399,15 +399,16 @@ def pools() -> list[int]:
     return [pool["num_threads"] for pool in threadpool_info() if pool["internal_api"] == "openblas"]
 
 
-def set_pools(threads: int) -> None:
-    """Set the threads of BLAS from a thread that dies: while it lives nobody else may."""
+def set_pools_here(threads: int) -> None:
     from threadpoolctl import ThreadpoolController
 
-    def set_all():
-        for library in ThreadpoolController().select(internal_api="openblas").lib_controllers:
-            library.set_num_threads(threads)
+    for library in ThreadpoolController().select(internal_api="openblas").lib_controllers:
+        library.set_num_threads(threads)
 
-    thread = threading.Thread(target=set_all)
+
+def set_pools(threads: int) -> None:
+    """Set the threads of BLAS from a thread that dies: while it lives nobody else may."""
+    thread = threading.Thread(target=set_pools_here, args=(threads,))
     thread.start()
     thread.join()
 
@@ -450,6 +451,34 @@ def test_thread_caps_of_overlapping_jobs_are_lifted_together(qtbot, runner, two_
             gate.set()
     assert inside == [{1}, {1}]
     assert set(pools()) == {2}
+
+
+def test_libraries_loaded_by_the_job_are_capped_too(qtbot, runner, two_blas_threads):
+    """A library that arrives while the job runs brings its own threads."""
+    inside = []
+
+    def function(ctx):
+        ctx.step(0.1, "before")
+        set_pools_here(2)  # as a library has it that is loaded now
+        inside.append(set(pools()))
+        sys.modules["napari_stomics_test_arrival"] = sys
+        ctx.step(0.2, "after")
+        inside.append(set(pools()))
+
+    try:
+        run(qtbot, runner, function, threads=1)
+    finally:
+        sys.modules.pop("napari_stomics_test_arrival", None)
+    assert inside == [{2}, {1}]
+    assert set(pools()) == {2}
+
+
+def test_python_threads_take_short_turns_while_a_job_runs(qtbot, runner):
+    before = sys.getswitchinterval()
+    inside = []
+    run(qtbot, runner, lambda ctx: inside.append(sys.getswitchinterval()))
+    assert inside == [pytest.approx(job_thread.SWITCH_S)]
+    assert sys.getswitchinterval() == pytest.approx(before)
 
 
 def test_stop_all_reports_each_job_once_and_at_once(qtbot, runner, log, gate):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtGui import QFontDatabase, QGuiApplication, QTextOption
 from qtpy.QtWidgets import (
     QHBoxLayout,
@@ -23,6 +23,9 @@ from napari_stomics.docks.jobs import Job, JobRunner, JobState
 from napari_stomics.docks.messages import describe_failure
 
 MAX_LINES = 12
+
+REFRESH_MS = 200
+"""Progress is drawn this often at most: each drawing redraws napari's whole window."""
 
 
 class MessageText(QTextEdit):
@@ -43,8 +46,8 @@ class MessageText(QTextEdit):
         """Show the text, or hide when it is empty."""
         if text != self.toPlainText():
             self.setPlainText(text)
+            self.updateGeometry()
         self.setVisible(bool(text))
-        self.updateGeometry()
 
     def sizeHint(self) -> QSize:
         """Height of the wrapped words."""
@@ -92,6 +95,10 @@ class JobBar(QWidget):
         self._shown: Job | None = None
         self._endings: dict[str, str] = {}
         self._traceback = ""
+        self._later = QTimer(self)
+        self._later.setSingleShot(True)
+        self._later.setInterval(REFRESH_MS)
+        self._later.timeout.connect(self._refresh)
         self._build()
         runner.started.connect(self._on_started)
         runner.progress.connect(self._on_progress)
@@ -157,8 +164,8 @@ class JobBar(QWidget):
             self._refresh()
 
     def _on_progress(self, job: Job, fraction: float | None, message: str) -> None:
-        if job is self._shown:
-            self._refresh()
+        if job is self._shown and not self._later.isActive():
+            self._later.start()
 
     def _on_warned(self, job: Job, text: str) -> None:
         if job is self._shown:
@@ -189,7 +196,9 @@ class JobBar(QWidget):
             widget.setVisible(job is not None)
         lines = list(self._endings.values())
         if job is not None:
-            self._title.setText(f"{job.title}: {job.message}" if job.message else job.title)
+            title = f"{job.title}: {job.message}" if job.message else job.title
+            if title != self._title.text():
+                self._title.setText(title)
             self._show_fraction(job.fraction)
             self._cancel.setEnabled(not job.is_cancelling)
             self._cancel.setText("Cancelling…" if job.is_cancelling else "Cancel")

@@ -34,7 +34,9 @@ CANCEL_GRACE_S = 0.1
 ACTIVITY_AFTER_S = 0.3
 """Jobs shorter than this never flash up in the activity dock."""
 
-ACTIVITY_EVERY_S = 0.2
+ACTIVITY_EVERY_S = 1.0
+"""Each change there makes napari draw its whole window at once."""
+
 MAX_NOTIFICATIONS = 3
 """Warnings of one job shown as notifications; the job keeps, and its bar shows, all of them."""
 
