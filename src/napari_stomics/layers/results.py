@@ -1,0 +1,396 @@
+"""Paint results: one painter per kind, each with its uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_stomics.core.errors import UserError
+from napari_stomics.core.results import (
+    Domains,
+    Embedding,
+    LabelTransfer,
+    Prediction,
+    Registration,
+    TransportPlan,
+)
+from napari_stomics.core.transforms import Affine, Transform
+from napari_stomics.layers.colour import clean_names, is_numeric
+from napari_stomics.layers.easel import Easel
+from napari_stomics.layers.palette import natural, palette
+from napari_stomics.layers.tags import (
+    TAG,
+    UNITS,
+    layer_affine,
+    new_tag,
+    place,
+    section_placement,
+    tag,
+    tagged,
+    warp,
+)
+from napari_stomics.layers.valued import Values
+from napari_stomics.layers.warped import grid_segments, magnitude_layer, rewarp_overview
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+    from napari_stomics.data.study import Study
+
+MANY_ARROWS = 20_000
+_UNIT = (0.0, 1.0)
+_HANDLES = ("landmarks", "ghost")
+"""Their data are edited by the user, in the section's own micrometres."""
+
+
+def paint(viewer: ViewerModel, study: Study, result: Any, key: str) -> list[Layer]:
+    """Show a result and return its layers.
+
+    Painting the same key again replaces its former layers in their places and
+    keeps what the user set on them: visibility, opacity, blending, contrast.
+    Layers of uncertainty are there but hidden at first.
+
+    Parameters
+    ----------
+    viewer, study
+        Where to paint, and the study that the result belongs to.
+    result
+        Any of the kinds in :mod:`napari_stomics.core.results`.
+    key
+        Name under which the result is stored.
+
+    Raises
+    ------
+    UserError
+        If results of this kind cannot be shown, or its section has changed.
+    """
+    painter = _PAINTERS.get(getattr(result, "kind", ""))
+    if painter is None:
+        raise UserError(
+            f"A result of kind {getattr(result, 'kind', type(result).__name__)!r} "
+            "cannot be shown in the viewer.",
+            "It is stored in the study; read it from there.",
+        )
+    easel = Easel(viewer, study, key)
+    try:
+        painter(easel, result)
+    except KeyError as error:
+        easel.discard()
+        raise UserError(
+            f"The result {key!r} names a spot, {error}, that its section does not have.",
+            "The section was changed since; run the step again.",
+        ) from error
+    return easel.finish()
+
+
+def unpaint(viewer: ViewerModel, study: Study, result: Any, key: str) -> None:
+    """Remove the layers of a result; a section moved by a registration goes back.
+
+    It goes back to where the registration that the study still holds puts it,
+    or to its own frame.
+    """
+    Easel(viewer, study, key).finish()
+    if isinstance(result, Registration):
+        former = study.registration(result.source, result.target)
+        move_section(viewer, result.source, former or Affine.identity(), result.target)
+
+
+def paint_gene(
+    viewer: ViewerModel, study: Study, result: Prediction, key: str, gene: str
+) -> list[Layer]:
+    """Show another gene of a prediction; see :func:`paint`.
+
+    Raises
+    ------
+    UserError
+        If the prediction does not cover the gene.
+    """
+    if gene not in set(map(str, result.genes)):
+        raise UserError(
+            f"The prediction {key!r} does not cover {gene!r}.",
+            f"It covers {len(result.genes)} genes, the best of them "
+            f"{', '.join(result.summary()['best_genes'])}.",
+        )
+    easel = Easel(viewer, study, key)
+    _prediction(easel, result, gene)
+    return easel.finish()
+
+
+def move_section(
+    viewer: ViewerModel, source: str, transform: Transform, target: str
+) -> list[Layer]:
+    """Show a section where ``transform`` carries it in the target's frame.
+
+    A linear map moves every layer. Through any other map spots, points and
+    shapes are carried one by one, and images follow its linear part.
+
+    Returns
+    -------
+    list of Layer
+        The layers that follow the linear part only.
+    """
+    base = section_placement(viewer, target) if target != source else Affine.identity()
+    linear = transform if isinstance(transform, Affine) else transform.linear_part()
+    left = []
+    for layer in tagged(viewer, section=source):
+        if tag(layer)["role"] in _HANDLES:
+            place(layer, linear.then(base))
+        elif isinstance(transform, Affine):
+            rewarp_overview(layer, None)
+            place(layer, linear.then(base))
+        elif rewarp_overview(layer, transform):
+            layer.affine = layer_affine(Affine.identity(), base)
+        elif not warp(layer, transform, base):
+            place(layer, linear.then(base))
+            left.append(layer)
+    return left
+
+
+def _registration(easel: Easel, result: Registration) -> None:
+    viewer = easel.viewer
+    # The grid belongs to the source, so it must not be moved with the other layers.
+    easel.discard_parts()
+    move_section(viewer, result.source, result.transform, result.target)
+    base = section_placement(viewer, result.target)
+    extent = source_extent(viewer, result.source)
+    if extent is None:
+        return
+    title = f"{result.source} → {result.target}"
+    grid = grid_segments(result.transform, extent)
+    easel.put(
+        "grid",
+        _vectors(
+            grid,
+            f"Warp grid {title}",
+            new_tag(result.target, "result", None, base),
+            color="#ffd54f",
+            width=float(np.ptp(extent, axis=0).max()) / 600,
+            style="line",
+        ),
+        visible=False,
+    )
+    layer = magnitude_layer(
+        result.transform, extent, base, f"Bend and shear {title} (um)", result.target
+    )
+    if layer is not None:
+        easel.put("magnitude", layer, visible=False)
+
+
+def source_extent(viewer: ViewerModel, section: str) -> NDArray[np.float64] | None:
+    """(2, 2) lowest and highest (x, y) um of a section's layers, in its own frame."""
+    corners = []
+    for layer in tagged(viewer, section=section, role=("image", "labels", "spots", "shapes")):
+        if tag(layer).get("unwarped") is not None:
+            data = np.asarray(tag(layer)["unwarped"])[:, ::-1] if _flat(layer) else None
+            if data is not None:
+                corners.append(Affine(np.array(tag(layer)["own"])).apply(data))
+            continue
+        low, high = layer.extent.world
+        box = np.array([[low[1], low[0]], [high[1], low[0]], [low[1], high[0]], [high[1], high[0]]])
+        placed = Affine(np.array(tag(layer)["placement"]))
+        corners.append(placed.inverse().apply(box))
+    if not corners:
+        return None
+    points = np.vstack(corners)
+    return np.array([points.min(axis=0), points.max(axis=0)])
+
+
+def _flat(layer: Layer) -> bool:
+    return isinstance(tag(layer)["unwarped"], np.ndarray)
+
+
+def _transport_plan(easel: Easel, result: TransportPlan) -> None:
+    base = easel.placement(result.target)
+    mass = np.asarray(result.plan.sum(axis=1)).ravel()
+    known = np.isfinite(result.barycentres).all(axis=1)
+    rows = np.flatnonzero(known)
+    note = ""
+    if len(rows) > MANY_ARROWS:
+        rows = np.sort(np.random.default_rng(0).choice(rows, MANY_ARROWS, replace=False))
+        note = f" ({MANY_ARROWS:,} of {int(known.sum()):,})"
+    start = result.source_coordinates[rows]
+    data = np.stack([start, result.barycentres[rows] - start], axis=1)[..., ::-1]
+    diameter = easel.study.section(result.source).diameter
+    entry = new_tag(result.target, "result", None, base, limits=list(_UNIT))
+    arrows = _vectors(
+        data,
+        f"Plan {result.source} → {result.target}{note}",
+        entry,
+        width=diameter / 4,
+        style="arrow",
+        features={
+            "entropy": np.asarray(result.entropy, np.float64)[rows],
+            "mass": mass[rows],
+            "id": result.source_ids[rows],
+        },
+    )
+    if len(rows):
+        arrows.edge_color = "entropy"
+        arrows.edge_colormap = "plasma"
+        arrows.edge_contrast_limits = _UNIT
+    easel.put("arrows", arrows)
+    entropy = Values("entropy", np.asarray(result.entropy, np.float64), _UNIT, "plasma")
+    easel.spots("entropy", result.source, result.source_ids, entropy, "Plan entropy", visible=False)
+    sent = Values("mass", mass * len(mass), None, "magma")
+    easel.spots(
+        "mass", result.source, result.source_ids, sent, "Mass sent (1 = all)", visible=False
+    )
+
+
+def _label_transfer(easel: Easel, result: LabelTransfer) -> None:
+    colours = label_colours(easel.study, result.categories)
+    labels = Values("label", np.asarray(result.labels, dtype=object), colours=colours)
+    title = f"Labels from {result.source}"
+    easel.spots("labels", result.target, result.target_ids, labels, title)
+    entropy = Values("entropy", np.asarray(result.entropy, np.float64), _UNIT, "plasma")
+    easel.spots(
+        "entropy", result.target, result.target_ids, entropy, f"{title}: entropy", visible=False
+    )
+
+
+def _embedding(easel: Easel, result: Embedding) -> None:
+    parts = " + ".join(result.modalities)
+    rgb = Values("embedding", component_colours(result.values))
+    easel.spots("components", result.section, result.ids, rgb, f"Embedding of {parts}")
+    disagreement = Values(
+        "disagreement", np.asarray(result.disagreement, np.float64), _UNIT, "plasma"
+    )
+    easel.spots(
+        "disagreement",
+        result.section,
+        result.ids,
+        disagreement,
+        f"Disagreement of {parts}",
+        visible=False,
+    )
+
+
+def component_colours(values: NDArray[Any]) -> NDArray[np.float64]:
+    """(n, 3) colours in [0, 1] from the first three components, each over its 2-98 percentiles."""
+    first = np.asarray(values, np.float64)[:, :3]
+    if first.shape[1] < 3:
+        first = np.hstack([first, np.zeros((len(first), 3 - first.shape[1]))])
+    low, high = np.nanpercentile(first, (2, 98), axis=0)
+    return np.clip((first - low) / np.where(high > low, high - low, 1), 0, 1)
+
+
+def _domains(easel: Easel, result: Domains) -> None:
+    colours = palette(sorted(map(str, result.names), key=natural))
+    labels = Values("domain", np.asarray(result.labels, dtype=object), colours=colours)
+    easel.spots("domains", result.section, result.ids, labels, "Domains")
+    for name in ("entropy", "stability"):
+        values = Values(name, np.asarray(getattr(result, name), np.float64), _UNIT, "plasma")
+        easel.spots(name, result.section, result.ids, values, f"Domains: {name}", visible=False)
+
+
+def _prediction(easel: Easel, result: Prediction, gene: str | None = None) -> None:
+    names = [str(g) for g in result.genes]
+    if gene is None:
+        gene = easel.option("gene") or _best_gene(result, names)
+    column = names.index(gene) if gene in names else 0
+    gene = names[column]
+    error = float(result.error[column])
+    more = {"gene": gene}
+    predicted = Values(gene, np.asarray(result.values[:, column], np.float64))
+    title = f"{gene} predicted ± {error:.2g} ({result.scale})"
+    easel.spots("predicted", result.section, result.ids, predicted, title, options=more)
+    measured = _measured(easel.study, result, gene)
+    if measured is not None:
+        easel.spots(
+            "measured",
+            result.section,
+            result.ids,
+            Values(gene, measured),
+            f"{gene} measured",
+            visible=False,
+        )
+    novelty = Values("novelty", np.asarray(result.novelty, np.float64), (0.0, 2.0), "plasma")
+    easel.spots(
+        "novelty",
+        result.section,
+        result.ids,
+        novelty,
+        "Novelty (above 1: out of distribution)",
+        visible=False,
+    )
+
+
+def _best_gene(result: Prediction, names: list[str]) -> str:
+    if np.isfinite(result.pearson).any():
+        return names[int(np.nanargmax(result.pearson))]
+    return names[int(np.argmax(np.var(result.values, axis=0)))]
+
+
+def _measured(study: Study, result: Prediction, gene: str) -> NDArray[np.float64] | None:
+    """Measured counts of a gene as log1p of counts per the section's median depth, or None."""
+    section = study.section(result.section)
+    for modality in section.modalities:
+        table = section.table(modality)
+        if gene not in table.var_names:
+            continue
+        depth = np.asarray(table.X.sum(axis=1)).ravel()
+        counts = table.X[:, table.var_names.get_loc(gene)]
+        counts = counts.toarray() if hasattr(counts, "toarray") else np.asarray(counts)
+        share = counts.ravel() / np.maximum(depth, 1)
+        values = np.log1p(share * np.median(depth[depth > 0])) if (depth > 0).any() else share
+        row = {name: i for i, name in enumerate(table.obs_names)}
+        return values[[row[name] for name in result.ids]]
+    return None
+
+
+def label_colours(study: Study, categories: tuple[str, ...]) -> dict[str, str]:
+    """Colours of labels: those of the annotation that they come from, where there is one."""
+    wanted = set(map(str, categories))
+    for section in study.sections.values():
+        column = section.record.annotation
+        for modality in section.modalities if column else ():
+            obs = section.table(modality).obs
+            if column in obs and not is_numeric(obs[column]):
+                names = set(clean_names(obs[column])) - {""}
+                if wanted <= names:
+                    own = section.table(modality).uns.get(f"{column}_colors")
+                    if own is not None and len(own) >= len(names):
+                        order = list(map(str, obs[column].cat.categories))
+                        return dict(zip(order, map(str, own), strict=False))
+                    return palette(sorted(names, key=natural))
+    return palette(sorted(wanted, key=natural))
+
+
+def _vectors(
+    data: NDArray[Any],
+    title: str,
+    entry: dict[str, Any],
+    *,
+    color: str = "white",
+    width: float = 1.0,
+    style: str = "line",
+    features: dict[str, Any] | None = None,
+) -> Layer:
+    from napari.layers import Vectors
+
+    return Vectors(
+        data,
+        ndim=2,
+        name=title,
+        edge_color=color,
+        edge_width=width,
+        vector_style=style,
+        features=features,
+        units=UNITS,
+        affine=layer_affine(Affine.identity(), Affine(np.array(entry["placement"]))),
+        metadata={TAG: entry},
+    )
+
+
+_PAINTERS: dict[str, Callable[[Easel, Any], None]] = {
+    Registration.kind: _registration,
+    TransportPlan.kind: _transport_plan,
+    LabelTransfer.kind: _label_transfer,
+    Embedding.kind: _embedding,
+    Domains.kind: _domains,
+    Prediction.kind: _prediction,
+}
