@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -116,6 +117,8 @@ def make_section(
         section.spots = element_name(name, "spots")
         elements[section.spots] = circles_element(coordinates, radius, ids, name)
         for modality, table in (tables or {}).items():
+            renamed = make_storable(table)
+            section.annotation = renamed.get(section.annotation or "", section.annotation)
             key = element_name(name, modality)
             elements[key] = annotate(table, section.spots)
             section.tables[modality] = key
@@ -187,6 +190,32 @@ def circles_element(
         index=list(ids),
     )
     return ShapesModel.parse(frame, transformations={coordinate_system: Identity()})
+
+
+def make_storable(table: AnnData) -> dict[str, str]:
+    """Rename, in place, what SpatialData refuses to store or would overwrite.
+
+    Names may hold letters, digits, ``_``, ``-`` and ``.`` and may not differ by case
+    alone; columns of ``obs`` named as the two that point to the spots give way.
+
+    Returns
+    -------
+    dict
+        New name of each renamed column of ``obs``; the user is told of them.
+    """
+    from spatialdata import sanitize_table
+
+    ours = "spatialdata_attrs" in table.uns
+    before = list(table.obs.columns)
+    taken = () if ours else (REGION_KEY, INSTANCE_KEY)
+    table.obs.columns = [f"{c}_label" if str(c).lower() in taken else c for c in before]
+    sanitize_table(table)
+    pairs = zip(before, table.obs.columns, strict=True)
+    renamed = {str(old): str(new) for old, new in pairs if str(old) != str(new)}
+    if renamed:
+        listed = ", ".join(f"{old!r} is now {new!r}" for old, new in list(renamed.items())[:8])
+        warnings.warn(f"Columns were renamed: {listed}.", UserWarning, stacklevel=2)
+    return renamed
 
 
 def annotate(table: AnnData, region: str) -> AnnData:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,8 +80,6 @@ def read_matrix(path: Path) -> AnnData:
 
 
 def _read_h5(path: Path) -> AnnData:
-    import warnings
-
     import scanpy as sc
 
     with reading(existing(path), "a 10x HDF5 matrix"), warnings.catch_warnings():
@@ -116,7 +115,9 @@ def _read_text(folder: Path) -> AnnData:
         var["feature_types"] = features[2].to_numpy()
     var.index = features[1 if features.shape[1] > 1 else 0].astype(str).to_numpy()
     obs = pd.DataFrame(index=barcodes.astype(str).to_numpy())
-    return _tidy(anndata.AnnData(matrix.astype("float32"), obs=obs, var=var))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*names are not unique.*")
+        return _tidy(anndata.AnnData(matrix.astype("float32"), obs=obs, var=var))
 
 
 def _tidy(table: AnnData) -> AnnData:
@@ -125,6 +126,8 @@ def _tidy(table: AnnData) -> AnnData:
         values: Any = table.var[column]
         if values.dtype == object:
             table.var[column] = values.astype(str)
-    table.var_names = table.var_names.astype(str)
+    with warnings.catch_warnings():  # symbols repeat in 10x matrices
+        warnings.filterwarnings("ignore", message=".*names are not unique.*")
+        table.var_names = table.var_names.astype(str)
     table.obs_names = table.obs_names.astype(str)
     return table
