@@ -31,8 +31,8 @@ EXIT_PATIENCE_S = 2.0
 SWITCH_S = 0.001
 """Longest turn of a Python thread while a job runs.
 
-At Python's own 5 ms a job in pure Python held the event loop up for 122 ms at
-worst, at 1 ms for 48 ms.
+Beside a job in pure Python a turn of the event loop took 5.7 ms (99 %: 12 ms) at Python's
+own 5 ms, and 1.7 ms (99 %: 4 ms) at 1 ms.
 """
 
 JobFunction = Callable[[JobContext], Any]
