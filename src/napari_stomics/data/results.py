@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from napari_stomics.core.errors import UserError
 from napari_stomics.core.results import (
+    Candidate,
     Domains,
     Embedding,
     LabelTransfer,
@@ -108,7 +109,8 @@ def _find(study: Study, section: str, key: str) -> Any:
 def _categorical(values: NDArray[Any], categories: tuple[str, ...]) -> Any:
     import pandas as pd
 
-    return pd.Categorical(np.where(values == "", None, values), categories=list(categories))
+    known = [value if value else None for value in values]
+    return pd.Categorical(known, categories=list(categories))
 
 
 def _text(values: Any) -> NDArray[Any]:
@@ -123,6 +125,7 @@ def _write_registration(study: Study, result: Registration, key: str, run_id: st
 
     def do(target: Study) -> None:
         stored[:] = [store_registration(target, result, run=run_id)]
+        target.record.registrations[-1].details = _registration_details(result)
 
     def undo(target: Study) -> None:
         remove_registration(target, stored[0])
@@ -130,19 +133,65 @@ def _write_registration(study: Study, result: Registration, key: str, run_id: st
     return [Call(do, undo)]
 
 
+def _registration_details(result: Registration) -> dict[str, Any]:
+    return {
+        "names": list(result.names),
+        "residuals": _plain(result.residuals),
+        "leave_one_out": _plain(result.leave_one_out),
+        "outliers": [bool(flag) for flag in result.outliers],
+        "fold_fraction": float(result.fold_fraction),
+        "candidates": [
+            {
+                "transform": c.transform.to_dict(),
+                "score": float(c.score),
+                "mirrored": bool(c.mirrored),
+                "rotation": float(c.rotation),
+            }
+            for c in result.candidates
+        ],
+        "margin": _plain([result.margin])[0],
+        "source_pixel_size": _plain([result.source_pixel_size])[0],
+        "converged": bool(result.converged),
+    }
+
+
+def _plain(values: Any) -> list[float | None]:
+    """Floats for JSON, which has no NaN."""
+    return [float(v) if np.isfinite(v) else None for v in values]
+
+
+def _floats(values: list[float | None]) -> NDArray[np.float64]:
+    return np.array([_float(v) for v in values], float)
+
+
+def _float(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
 def _read_registration(study: Study, key: str, run: RunRecord) -> Registration:
     from napari_stomics.core.transforms import transform_from_dict
 
     record = next(r for r in study.record.registrations if r.run == run.id)
-    summary = record.summary
+    more = record.details
+    candidates = (
+        Candidate(transform_from_dict(c["transform"]), c["score"], c["mirrored"], c["rotation"])
+        for c in more["candidates"]
+    )
     return Registration(
         source=record.source,
         target=record.target,
         transform=transform_from_dict(record.transform),
         model=record.model,
         driver=record.driver,
-        fold_fraction=float(summary.get("fold_fraction", 0.0)),
-        margin=float("nan") if summary.get("margin") is None else float(summary["margin"]),
+        names=tuple(more["names"]),
+        residuals=_floats(more["residuals"]),
+        leave_one_out=_floats(more["leave_one_out"]),
+        outliers=np.array(more["outliers"], bool),
+        fold_fraction=more["fold_fraction"],
+        candidates=tuple(candidates),
+        margin=_float(more["margin"]),
+        source_pixel_size=_float(more["source_pixel_size"]),
+        converged=more["converged"],
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_stomics.core.errors import UserError
 from napari_stomics.core.transforms import Affine
 from napari_stomics.data.build import ImageSource, make_section
 from napari_stomics.data.schema import LandmarkRecord
@@ -131,3 +132,23 @@ def _read_image(path: Traversable) -> NDArray[np.uint8]:
 
 def _scale(um_per_px: float) -> Affine:
     return Affine(np.diag([um_per_px, um_per_px, 1.0]))
+
+
+SAMPLES = {"olfactory-bulb": olfactory_bulb, "simulated-pair": simulated_pair}
+"""Samples by the name that File > Open Sample, recipes and the command line use."""
+
+
+def open_sample(name: str) -> Study:
+    """Open a sample by its name; its log then starts from that name.
+
+    Raises
+    ------
+    UserError
+        If there is no such sample.
+    """
+    if name not in SAMPLES:
+        raise UserError(f"There is no sample {name!r}.", f"Samples: {', '.join(SAMPLES)}.")
+    study = SAMPLES[name]()
+    study.record.origin = {"sample": name}
+    study.sync()
+    return study

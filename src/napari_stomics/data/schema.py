@@ -58,6 +58,8 @@ class RegistrationRecord(_Record):
     driver: str
     transform: dict[str, Any]
     summary: dict[str, Any] = Field(default_factory=dict)
+    details: dict[str, Any] = Field(default_factory=dict)
+    """Errors per landmark pair and the other poses considered, as plain lists."""
     run: str | None = None
 
 

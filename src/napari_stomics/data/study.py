@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_stomics.core.errors import UserError
 from napari_stomics.core.inputs import HistologySpots, SectionImage, Spots
-from napari_stomics.core.transforms import Affine, Transform, transform_from_dict
+from napari_stomics.core.transforms import Affine, Transform, compose, transform_from_dict
 from napari_stomics.data.schema import ATTRS_KEY, SectionRecord, StudyRecord
 
 if TYPE_CHECKING:
@@ -253,21 +253,31 @@ class Study:
         self.sdata.attrs[ATTRS_KEY] = self.record.model_dump(mode="json")
 
     def registration(self, source: str, target: str) -> Transform | None:
-        """Return the latest stored map from one section to another, inverting if need be.
+        """Return the map from one section to another that the stored registrations give.
+
+        The latest of a pair counts; maps are inverted and composed where the two
+        are registered through other sections.
 
         Returns
         -------
         Transform or None
             Carries source (x, y) um to target um; None if they are not registered.
         """
-        if source == target:
-            return Affine.identity()
-        for stored in reversed(self.record.registrations):
-            if (stored.source, stored.target) == (source, target):
-                return transform_from_dict(stored.transform)
-            if (stored.target, stored.source) == (source, target):
-                return transform_from_dict(stored.transform).inverse()
-        return None
+        # Breadth first: the fewest maps in a row, of each pair the one stored last.
+        reached: dict[str, Transform] = {source: Affine.identity()}
+        waiting = [source]
+        while waiting and target not in reached:
+            here = waiting.pop(0)
+            for stored in reversed(self.record.registrations):
+                if stored.source == here and stored.target not in reached:
+                    step, there = transform_from_dict(stored.transform), stored.target
+                elif stored.target == here and stored.source not in reached:
+                    step, there = transform_from_dict(stored.transform).inverse(), stored.source
+                else:
+                    continue
+                reached[there] = compose(reached[here], step)
+                waiting.append(there)
+        return reached.get(target)
 
 
 def open_study(path: str | Path) -> Study:

@@ -109,7 +109,7 @@ class ColourPanel(QWidget):
         from napari_stomics.layers.features import search_features
 
         self._found.clear()
-        seen = {}
+        seen: dict[Any, None] = {}
         for name in self.sections():
             for match in search_features(self._bench.session.study, name, self._text.text()):
                 seen.setdefault(match, None)

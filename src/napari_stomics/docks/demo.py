@@ -114,7 +114,7 @@ def settle(rounds: int = 12) -> None:
 
     for _ in range(rounds):
         QApplication.processEvents()
-        QTest.qWait(25)
+        QTest.qWait(25)  # type: ignore[call-arg, arg-type]
 
 
 def open_paths(paths: Sequence[Path]) -> int:

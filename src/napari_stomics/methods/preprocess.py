@@ -32,8 +32,9 @@ def log_normalise(x: Any, total: float | None = None) -> Any:
     sums = np.asarray(x.sum(axis=1), dtype=np.float64).ravel()
     total = total or float(np.median(sums[sums > 0])) if (sums > 0).any() else 1.0
     factor = np.divide(total, sums, out=np.zeros_like(sums), where=sums > 0)
+    counts: Any = x
     if sparse.issparse(x):
-        scaled: Any = sparse.csr_array(sparse.diags_array(factor) @ x.astype(np.float32))
+        scaled: Any = sparse.csr_array(sparse.diags_array(factor) @ counts.astype(np.float32))
         scaled.data = np.log1p(scaled.data)
         return scaled.astype(np.float32)
     return np.log1p(np.asarray(x, np.float32) * factor[:, None]).astype(np.float32)
@@ -88,7 +89,8 @@ def most_variable(x: Any, count: int) -> NDArray[np.intp]:
     from scipy import sparse
 
     mean = np.asarray(x.mean(axis=0), np.float64).ravel()
-    square: Any = x.multiply(x) if sparse.issparse(x) else np.square(x)
+    matrix: Any = x
+    square: Any = matrix.multiply(matrix) if sparse.issparse(x) else np.square(x)
     variance = np.asarray(square.mean(axis=0), np.float64).ravel() - mean**2
     return np.argsort(-variance, kind="stable")[:count]
 

@@ -100,6 +100,7 @@ def simulate(params: SimulationParams | None = None, ctx: JobContext | None = No
             study.add(sdata)
     assert study is not None
     study.record.landmarks = _misplaced(params, landmarks)
+    study.record.origin = {"simulate": params.model_dump(mode="json", exclude_defaults=True)}
     study.sync()
     ctx.step(1.0, "Simulated")
     return Simulation(params, study, truth)
