@@ -66,9 +66,7 @@ class MethodSpec:
     def run(self, inputs: Any, params: Params | None = None, ctx: JobContext | None = None) -> Any:
         """Run the method on inputs of its kind and return its result."""
         if not isinstance(inputs, self.inputs):
-            raise TypeError(
-                f"{self.key} takes {self.inputs.__name__}, not {type(inputs).__name__}"
-            )
+            raise TypeError(f"{self.key} takes {self.inputs.__name__}, not {type(inputs).__name__}")
         return self.function(inputs, params or self.params(), ctx or JobContext())
 
 

@@ -61,7 +61,7 @@ def store_registration(study: Study, registration: Registration, run: str | None
             f"Section {source!r} cannot be registered to itself.", "Choose two sections."
         )
     record = RegistrationRecord(
-        id=uuid.uuid4().hex[:12],
+        id=run or uuid.uuid4().hex[:12],
         source=source,
         target=target,
         model=registration.model,
