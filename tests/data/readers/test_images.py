@@ -254,3 +254,30 @@ def test_real_multichannel_tiffs(stomics_data: Path) -> None:
     assert len(section.ids) == len(np.unique(mask)) - 1
     first = tifffile.imread(folder / "E34_imc.tiff")[2][mask == int(section.ids[0])].mean()
     assert section.table("protein").X[0, 2] == pytest.approx(first, rel=1e-5)
+
+
+def test_qptiff_names_its_markers_and_size(tmp_path: Path) -> None:
+    path = tmp_path / "codex.qptiff"
+    data = ramp(3, 600, 700, dtype=np.uint8)
+    with tifffile.TiffWriter(path) as writer:
+        for step in (1, 2):
+            for plane, marker in zip(data, ("DAPI", "CD8", "Ki67"), strict=True):
+                text = (
+                    "<PerkinElmer-QPI-ImageDescription><ImageType>FullResolution</ImageType>"
+                    f"<Biomarker>{marker}</Biomarker><PixelSizeMicrons>0.5077</PixelSizeMicrons>"
+                    "</PerkinElmer-QPI-ImageDescription>"
+                )
+                writer.write(
+                    plane[::step, ::step],
+                    description=text,
+                    software="PerkinElmer-QPI",
+                    tile=(128, 128),
+                    metadata=None,
+                )
+            if step == 1:  # a thumbnail stands between the full planes and the reduced ones
+                small = ramp(60, 70, 3, dtype=np.uint8)
+                writer.write(small, photometric="rgb", software="x", metadata=None)
+    source = read_image(path)
+    assert list(source.channels) == ["DAPI", "CD8", "Ki67"]
+    assert um(source) == pytest.approx((0.5077, 0.5077))
+    assert [level.shape for level in source.levels] == [(600, 700, 3), (300, 350, 3)]

@@ -244,3 +244,10 @@ def test_imzml_of_several_planes_asks_for_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="2 planes"):
         read_section(path)
     assert only(path, z=2).table("metabolite").X.sum() == 2
+
+
+def test_merscope_ids_survive_unnamed_columns_and_gaps(tmp_path: Path) -> None:
+    cell = "2317032900000100002"
+    (tmp_path / "cell_by_gene.csv").write_text(f",A\n{cell},1\n,7\n")
+    (tmp_path / "cell_metadata.csv").write_text(f",center_x,center_y\n{cell},5,6\n,,\n")
+    assert list(only(tmp_path).ids) == [cell]

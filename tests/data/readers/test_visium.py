@@ -134,6 +134,23 @@ def test_two_samples_in_a_folder_are_not_guessed(tmp_path: Path) -> None:
     assert only(tmp_path / "GSM2_b_filtered_feature_bc_matrix.h5").table("rna").n_vars == 5
 
 
+def test_files_of_an_archive_in_one_folder(tmp_path: Path) -> None:
+    import gzip
+
+    positions, counts = make.visium(tmp_path / "run", header=False)
+    flat = tmp_path / "GSM1"
+    flat.mkdir()
+    for file in (tmp_path / "run").rglob("*.*"):
+        packed = file.suffix in (".csv", ".json")
+        data = gzip.compress(file.read_bytes()) if packed else file.read_bytes()
+        (flat / f"GSM1_x_{file.name}{'.gz' if packed else ''}").write_bytes(data)
+    assert detect(flat) == "visium"
+    section = only(flat)
+    assert list(section.ids) == list(positions["barcode"])
+    np.testing.assert_array_equal(section.table("rna").X.toarray(), counts)
+    assert section.image().levels[0].shape == (200, 190, 3)
+
+
 def test_broken_counts_are_refused_by_name(tmp_path: Path) -> None:
     make.visium(tmp_path)
     file = tmp_path / "filtered_feature_bc_matrix.h5"

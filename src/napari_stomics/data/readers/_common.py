@@ -79,8 +79,11 @@ def reading(path: Path, what: str) -> Iterator[None]:
         yield
     except StomicsError:
         raise
-    except (MemoryError, KeyboardInterrupt):
-        raise
+    except MemoryError as error:
+        raise UserError(
+            f"{path} does not fit into the memory of this computer.",
+            "Close other programs, or read a part of it, reduced or binned.",
+        ) from error
     except PermissionError as error:
         raise UserError(
             f"You may not read {path}.", "Ask its owner for the permission, or copy it elsewhere."
@@ -123,8 +126,8 @@ def warn(message: str) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object."""
-    with reading(existing(path), "JSON"):
-        content = json.loads(path.read_text(encoding="utf-8"))
+    with reading(existing(path), "JSON"), open_text(path) as text:
+        content = json.load(text)
         if not isinstance(content, dict):
             raise ValueError("it holds no object")
         return content

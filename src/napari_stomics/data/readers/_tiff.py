@@ -72,6 +72,8 @@ def open_tiff(path: Path, *, alone: bool = False) -> TiffImage:
                 levels = [level[..., :3] for level in levels]
             count = levels[0].shape[-1]
             channels = list(RGB) if colour else _channel_names(file, series, count)
+            if [c.lower() for c in channels] in (["red", "green", "blue"], list(RGB)):
+                channels = list(RGB)  # colour whose planes were written as channels
             image = TiffImage(levels, channels, _pixel_size(file, series), notes)
         except BaseException:
             file.close()
@@ -220,13 +222,14 @@ def _imagej_names(file: Any) -> list[str]:
 
 def _page_names(series: Any) -> list[str]:
     names = []
-    for page in series.pages:
-        if page is None:
+    for frame in series.pages:
+        if frame is None:
             return []
+        page = frame.aspage()
         text = str(getattr(page, "description", "") or "")
         found = re.search(r"<Biomarker>([^<]+)</Biomarker>", text)
         found = found or re.search(r"<Name>([^<]+)</Name>", text)
-        tag = page.tags.get(285) if hasattr(page, "tags") else None
+        tag = page.tags.get(285)  # PageName
         names.append(found.group(1).strip() if found else str(tag.value).strip() if tag else "")
     return names
 

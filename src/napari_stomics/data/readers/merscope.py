@@ -115,14 +115,13 @@ def _table(folder: Path) -> AnnData:
         raise common.missing(
             folder, COUNTS, "the counts per cell", "Copy it from the region's output folder."
         )
-    frame = common.read_table(file, index_col=0, dtype={0: str, "cell": str})
-    frame = frame[~frame.index.isna()]
+    frame = _by_cell(file)
     with common.reading(file, "counts per cell"):
         counts = csr_matrix(frame.to_numpy(dtype=np.float32))
     blank = np.array([_is_blank(c) for c in frame.columns], dtype=bool)
     table = anndata.AnnData(
         counts[:, ~blank],
-        obs=pd.DataFrame(index=[_plain_id(i) for i in frame.index]),
+        obs=pd.DataFrame(index=frame.index.to_numpy(dtype=object)),
         var=pd.DataFrame(index=frame.columns[~blank].astype(str)),
     )
     if blank.any():
@@ -131,15 +130,23 @@ def _table(folder: Path) -> AnnData:
     return table
 
 
+def _by_cell(file: Path) -> Any:
+    """Read a table whose first column names the cells; ids are text, long as they are."""
+    first = common.read_table(file, nrows=0).columns[0]
+    frame = common.read_table(file, dtype={first: str})
+    frame = frame[frame[first].notna()].set_index(first)
+    frame.index = [_plain_id(i) for i in frame.index]
+    return frame[~frame.index.duplicated()]
+
+
 def _place(
     folder: Path, table: AnnData, polygons: Any
 ) -> tuple[AnnData, NDArray[Any], NDArray[Any] | float]:
     """Find centres and radii: from the metadata, else from the outlines."""
     file = folder / METADATA
     if file.is_file():
-        frame = common.read_table(file, index_col=0, dtype={0: str, "EntityID": str})
+        frame = _by_cell(file)
         common.need_columns(frame, ("center_x", "center_y"), file)
-        frame.index = [_plain_id(i) for i in frame.index]
         table = _kept(table, frame.index, METADATA)
         cells = frame.loc[table.obs_names]
         table.obs = cells.copy()

@@ -56,7 +56,17 @@ def is_folder(path: Path) -> bool:
     for folder in (path, path / "outs"):
         if find_one(folder / "spatial", *POSITIONS) or find_one(folder / "spatial", _SCALEFACTORS):
             return True
-    return path.name == "spatial" and find_one(path, *POSITIONS) is not None
+    if path.name == "spatial":
+        return find_one(path, *POSITIONS) is not None
+    return _is_flat(path)
+
+
+def _is_flat(path: Path) -> bool:
+    """Whether all files of a run lie in one folder, behind a prefix, as archives offer them."""
+    names = [p.name.removesuffix(".gz") for p, _ in zip(path.iterdir(), range(2000), strict=False)]
+    return any(n.endswith(POSITIONS) for n in names) and any(
+        n.endswith(_SCALEFACTORS) for n in names
+    )
 
 
 def read(

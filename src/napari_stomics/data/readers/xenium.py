@@ -18,7 +18,7 @@ from napari_stomics.data.build import ImageSource, make_section
 from napari_stomics.data.readers import _common as common
 from napari_stomics.data.readers import tenx
 from napari_stomics.data.readers._outlines import outlines_from_vertices
-from napari_stomics.data.readers._tiff import TiffImage, open_tiff
+from napari_stomics.data.readers._tiff import RGB, TiffImage, open_tiff
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -231,6 +231,8 @@ def _images(folder: Path, scale: float) -> dict[str, ImageSource]:
             continue
         opened = open_tiff(file, alone=True)
         short = "he" if "_he_" in suffix else "if"
+        if short == "he" and len(opened.channels) == 3:
+            opened.channels = list(RGB)
         matrix = _alignment(folder, file, suffix)
         images[short] = ImageSource(
             opened.levels, matrix.then(common.scaling(scale)), opened.channels
