@@ -97,5 +97,7 @@ class StudyRecord(_Record):
     origin: dict[str, Any] = Field(default_factory=dict)
     """What a recipe must open to start from the same data: ``{"sample": name}``,
     ``{"simulate": {...}}`` or ``{"sections": [{"path": ..., "name": ...}]}``."""
+    session: dict[str, Any] = Field(default_factory=dict)
+    """How the study was shown when it was saved: layers, colours, view, docks."""
     credit: str = ""
     """Where the data come from and under which licence."""

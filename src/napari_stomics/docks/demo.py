@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QApplication
 
-from napari_stomics.docks.workbench import Workbench, workbench
+from napari_stomics.docks.workbench import Workbench, open_docks, workbench
 
 if TYPE_CHECKING:
     from napari_stomics.data.study import Study
     from napari_stomics.layers.views import View
 
-PLUGIN = "napari-stomics"
-DOCKS = ("Study and sections", "Landmark registration", "Methods and results", "Compare sections")
 _SIZE = (1500, 950)
 
 
@@ -35,7 +33,7 @@ def show_demo(study: Study, pictures: Path | None) -> int:
     viewer = napari.Viewer(title="napari-stomics: olfactory bulb, replicates 11 and 12")
     viewer.window.resize(*_SIZE)
     bench = workbench(viewer)
-    add_docks(viewer)
+    open_docks(viewer.window)
     bench.session.open(study)
     settle()
     if pictures is None:
@@ -84,7 +82,8 @@ def take_pictures(bench: Workbench, folder: Path) -> list[Path]:
 
     Afterwards everything is shown as it was before.
     """
-    from napari_stomics.layers.views import View, shown_alone
+    from napari_stomics.layers.tags import tagged
+    from napari_stomics.layers.views import View, look_at, shown_alone
 
     folder.mkdir(parents=True, exist_ok=True)
     viewer, paths = bench.viewer, []
@@ -94,17 +93,22 @@ def take_pictures(bench: Workbench, folder: Path) -> list[Path]:
         paths.append(folder / f"{name}.png")
         viewer.window.screenshot(str(paths[-1]), canvas_only=False, flash=False)
 
+    spots = tagged(viewer, role="spots")
     sections = View("Both sections", images=("Rep11", "Rep12"))
     with shown_alone(viewer, sections):
-        for mode in ("overlay", "checkerboard", "side by side"):
+        look_at(viewer, spots)
+        for mode in ("overlay", "checkerboard", "swipe"):
             bench.comparison("Rep12", "Rep11").set(mode)
-            viewer.reset_view()
-            shoot(f"registered_{mode.replace(' ', '_')}")
-        bench.leave_comparison()
+            shoot(f"registered_{mode}")
+        bench.comparison("Rep12", "Rep11").set("side by side")
         viewer.reset_view()
+        shoot("registered_side_by_side")
+        bench.leave_comparison()
     for name, view in views().items():
         with shown_alone(viewer, view):
+            look_at(viewer, spots)
             shoot(name)
+    viewer.reset_view()
     return paths
 
 
@@ -124,14 +128,8 @@ def open_paths(paths: Sequence[Path]) -> int:
     viewer = napari.Viewer(title="napari-stomics")
     viewer.window.resize(*_SIZE)
     bench = workbench(viewer)
-    add_docks(viewer)
+    open_docks(viewer.window)
     for path in paths:
         bench.open_path(path)
     napari.run()
     return 0
-
-
-def add_docks(viewer: Any) -> None:
-    """Add all docks of the plugin to a viewer, as tabs."""
-    for name in DOCKS:
-        viewer.window.add_plugin_dock_widget(PLUGIN, name, tabify=True)

@@ -5,7 +5,7 @@ A dock asks the workbench to do things; it computes nothing and touches no data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,10 @@ from napari_stomics.session.session import Session
 if TYPE_CHECKING:
     from napari_stomics.layers.compare import CompareController
     from napari_stomics.workflow.steps import Step
+
+PLUGIN = "napari-stomics"
+DOCKS = ("Study and sections", "Landmark registration", "Methods and results", "Compare sections")
+"""Display names of the docks, as the manifest has them."""
 
 
 @contextmanager
@@ -124,6 +128,7 @@ class Workbench(QObject):
         with told_to_user("Save"):
             if path is None and session.study.path is None:
                 raise UserError("This study has not been saved yet.", "Choose where to save it.")
+            session.study.record.session = self.shown()
             session.begin_save()
             job = self.runner.start(
                 lambda ctx: save_store(session.study, path, ctx, overwrite=overwrite),
@@ -144,6 +149,28 @@ class Workbench(QObject):
             self.runner.finished.disconnect(self._save_ended)
             if self.session.is_saving:
                 self.session.end_save(None)
+
+    def shown(self) -> dict[str, Any]:
+        """How the study is shown now, in plain JSON types: layers, view and docks."""
+        from napari_stomics.layers.session_state import capture
+
+        window = getattr(self.viewer, "window", None)
+        docks = list(window.dock_widgets) if window is not None else []
+        return {"layers": capture(self.viewer), "docks": docks}
+
+    def _restore_look(self) -> None:
+        """Show the study as it was when it was saved."""
+        from napari_stomics.layers.session_state import restore
+
+        state = self.session.study.record.session
+        if not state:
+            self.viewer.reset_view()
+            return
+        for missing in restore(self.viewer, self.session.study, state.get("layers")):
+            show_warning(f"Not restored: {missing}")
+        window = getattr(self.viewer, "window", None)
+        if window is not None:
+            open_docks(window, [name for name in DOCKS if _is_listed(name, state.get("docks"))])
 
     def undo(self) -> None:
         """Take the last action back and say which it was."""
@@ -191,7 +218,7 @@ class Workbench(QObject):
                 add_section(self.viewer, self.session.study, name)
             for run in self.session.results():
                 self._paint_stored(run)
-            self.viewer.reset_view()
+            self._restore_look()
         self.study_opened.emit()
         self.results_changed.emit()
 
@@ -234,6 +261,17 @@ def _threads() -> int | None:
         return int(get_plugin_settings("napari-stomics").compute.threads)
     except (AttributeError, KeyError):
         return None
+
+
+def _is_listed(name: str, listed: Any) -> bool:
+    return isinstance(listed, list) and any(str(item).startswith(name) for item in listed)
+
+
+def open_docks(window: Any, names: Sequence[str] = DOCKS) -> None:
+    """Add docks of the plugin to a window as tabs; those that are open stay as they are."""
+    for name in names:
+        if not _is_listed(name, list(window.dock_widgets)):
+            window.add_plugin_dock_widget(PLUGIN, name, tabify=True)
 
 
 _workbenches: WeakKeyDictionary[Any, Workbench] = WeakKeyDictionary()

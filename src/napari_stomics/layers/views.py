@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_stomics.layers.tags import real_viewer, tag
 
 if TYPE_CHECKING:
@@ -67,3 +69,25 @@ def show(viewer: ViewerModel, view: View) -> list[tuple[Layer, bool]]:
     for layer in layers:
         layer.visible = view.shows(layer)
     return before
+
+
+def look_at(viewer: ViewerModel, layers: Sequence[Layer], margin: float = 0.08) -> None:
+    """Point the camera at the extent of some layers.
+
+    Parameters
+    ----------
+    viewer
+        The viewer.
+    layers
+        Layers to bring into view, visible or not; nothing happens without any.
+    margin
+        Share of the canvas left free on each side.
+    """
+    if not layers:
+        return
+    extents = np.array([layer.extent.world[:, -2:] for layer in layers])
+    low, high = extents[:, 0].min(axis=0), extents[:, 1].max(axis=0)
+    size = np.maximum(high - low, 1e-6)
+    camera = viewer.scene.camera
+    camera.center = (0.0, *((low + high) / 2))
+    camera.zoom = float(np.min(np.array(viewer.canvas.size) * (1 - 2 * margin) / size))
