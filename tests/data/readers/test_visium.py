@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from napari_stomics.core.errors import UserError
 from napari_stomics.data.readers import detect, inspect, read_section
@@ -91,8 +92,9 @@ def test_only_a_low_resolution_image_is_used_and_told(tmp_path: Path) -> None:
 
 def test_a_full_resolution_image_comes_first(tmp_path: Path) -> None:
     make.visium(tmp_path / "outs")
-    make.write_picture(tmp_path / "slide.png", 4000, 3800)
-    section = only(tmp_path / "outs", image=tmp_path / "slide.png")
+    slide = np.zeros((3200, 3100, 3), np.uint8)
+    tifffile.imwrite(tmp_path / "slide.tif", slide, photometric="rgb", metadata=None)
+    section = only(tmp_path / "outs", image=tmp_path / "slide.tif")
     assert len(section.record.images) == 2
     assert section.image().to_um.matrix[0, 0] == pytest.approx(0.5)
 

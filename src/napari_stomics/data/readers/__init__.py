@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from napari_stomics.data.build import ImageSource
 
-__all__ = ["KINDS", "detect", "inspect", "options", "read_image", "read_section"]
+__all__ = ["KINDS", "detect", "inspect", "option_defaults", "options", "read_image", "read_section"]
 
 _MODULES = {
     "visium": "visium",
@@ -132,6 +132,12 @@ def read_image(path: str | Path, *, um_per_px: float | None = None, **more: Any)
 def options(kind: str) -> list[str]:
     """Return the names of the options that a kind of file takes beyond the common ones."""
     return _options(_module(kind))
+
+
+def option_defaults(kind: str) -> dict[str, Any]:
+    """Return the options that a kind of file takes beyond the common ones, with their defaults."""
+    parameters = _inspect.signature(_module(kind).read).parameters
+    return {name: parameters[name].default for name in options(kind)}
 
 
 def _options(module: Any) -> list[str]:

@@ -142,13 +142,6 @@ def open_text(path: Path) -> IO[str]:
     return path.open(encoding="utf-8-sig")
 
 
-def open_packed(path: Path) -> IO[bytes]:
-    """Open a file as bytes, unpacking gzip by its content."""
-    with path.open("rb") as raw:
-        packed = raw.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if packed else path.open("rb")  # type: ignore[return-value]
-
-
 def read_table(path: Path, **kwargs: Any) -> Any:
     """Read a delimited text file, packed or not, as a data frame."""
     import pandas as pd
@@ -211,6 +204,19 @@ def check_inside(images: Mapping[str, ImageSource], xy: NDArray[Any]) -> None:
                 f"({width} x {height} px): it may be a cropped or reduced copy."
             )
         return
+
+
+def finite(xy: NDArray[Any], path: Path) -> NDArray[np.float64]:
+    """Return positions as numbers; raise a UserError if one of them is none."""
+    with reading(path, "positions"):
+        numbers: NDArray[np.float64] = np.asarray(xy, dtype=np.float64)
+    bad = int((~np.isfinite(numbers).all(axis=1)).sum())
+    if bad:
+        raise UserError(
+            f"{bad} of {len(numbers)} positions in {path} are no numbers.",
+            "The file may be cut short: copy it again, or remove those rows.",
+        )
+    return numbers
 
 
 def median_spacing(xy: NDArray[Any]) -> float:

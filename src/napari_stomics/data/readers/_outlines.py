@@ -26,8 +26,9 @@ def outlines_from_vertices(ids: NDArray[Any], xy: NDArray[Any]) -> Any:
     import geopandas as gpd
     import shapely
 
-    ids = np.asarray(ids, dtype=object)
     xy = np.asarray(xy, dtype=np.float64)
+    known = np.isfinite(xy).all(axis=1)
+    ids, xy = np.asarray(ids, dtype=object)[known], xy[known]
     starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]) if len(ids) else np.array([], int)
     ends = np.r_[starts[1:], len(ids)] if len(ids) else starts
     keep = [i for i in range(len(starts)) if ends[i] - starts[i] >= 3]

@@ -13,6 +13,7 @@ from napari_stomics.core.errors import UserError
 from napari_stomics.data.build import ImageSource, make_section
 from napari_stomics.data.readers import _common as common
 from napari_stomics.data.readers._pitch import VISIUM_SPOT_UM, fit_visium, is_hexagonal
+from napari_stomics.data.readers.images import read_image
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -77,23 +78,20 @@ def read(
     if section is not None:
         tables = _one_section(tables, section, section_key)
     first, xy = _positions(tables, spatial_key, path)
+    tables, xy = _placed_only(tables, xy, path)
     if flip_y:
         xy = np.column_stack([xy[:, 0], xy[:, 1].max() - xy[:, 1]])
-    tables, xy = _placed_only(tables, xy, path)
     first = next(iter(tables.values())) if first is None else tables[first]
     library = _library(first)
     placed = _place(first, library, xy, common.checked_scale(um_per_px), spot_diameter_um, path)
     images = {} if flip_y else _images(first, library, placed.um_per_unit, path)
-    if image is not None:
-        from napari_stomics.data.readers.images import read_image
-
-        scale = common.checked_scale(image_um_per_px) or placed.um_per_unit
-        images = {"image": read_image(image, um_per_px=scale), **images}
     for table in tables.values():
-        table.obsm.pop("spatial_um", None)
         common.unique_names(table)
         if "hires" in images or "lowres" in images:
             _drop_images(table)
+    if image is not None:
+        scale = common.checked_scale(image_um_per_px) or placed.um_per_unit
+        images = {"image": read_image(image, um_per_px=scale), **images}
     _check_annotation(tables, annotation, path)
     return make_section(
         name,
@@ -343,8 +341,6 @@ def _named_image(table: AnnData, scale: float, path: Path) -> dict[str, ImageSou
     full = np.ravel(table.uns.get("fullres_size_wh_px", size)).astype(float)
     if not named or Path(named).name != named or not beside.is_file() or len(full) != 2:
         return {}
-    from napari_stomics.data.readers.images import read_image
-
     source = read_image(beside, um_per_px=1.0)
     height, width = source.levels[0].shape[:2]
     factors = full / (width, height)

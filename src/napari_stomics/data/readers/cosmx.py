@@ -59,6 +59,14 @@ def measured_pixel(folder: Path) -> float | None:
     return None
 
 
+def _assumed_pixel() -> float:
+    common.warn(
+        f"These CosMx files do not tell the pixel size: {_PIXEL_UM} micrometres is assumed. "
+        "Early data sets have 0.18: give um_per_px then."
+    )
+    return _PIXEL_UM
+
+
 def is_folder(path: Path) -> bool:
     """Whether a folder holds CosMx flat files."""
     return bool(_find(path, "exprMat_file"))
@@ -101,13 +109,7 @@ def read(
         The files count y upwards, against their images; it is turned to point down.
     """
     folder = path.parent if path.is_file() else path
-    scale = common.checked_scale(um_per_px) or measured_pixel(folder)
-    if scale is None:
-        scale = _PIXEL_UM
-        common.warn(
-            f"These CosMx files do not tell the pixel size: {_PIXEL_UM} micrometres is assumed. "
-            "Early data sets have 0.18: give um_per_px then."
-        )
+    scale = common.checked_scale(um_per_px) or measured_pixel(folder) or _assumed_pixel()
     table, pixels = _table(folder, path if path.is_file() else None, fov)
     frame = Frame(scale, float(pixels[:, 1].max()) if y_up else None)
     xy = frame.to_um(pixels)
@@ -209,7 +211,7 @@ def _table(
     if control.any():
         table.obsm["controls"] = matrix[:, control]
         table.uns["controls"] = np.array(features, dtype=object)[control]
-    return table, obs[list(columns)].to_numpy(dtype=np.float64)
+    return table, common.finite(obs[list(columns)], metadata_file)
 
 
 def _cell_names(frame: Any) -> list[str]:

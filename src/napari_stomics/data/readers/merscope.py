@@ -150,7 +150,7 @@ def _place(
         table = _kept(table, frame.index, METADATA)
         cells = frame.loc[table.obs_names]
         table.obs = cells.copy()
-        xy = cells[["center_x", "center_y"]].to_numpy(dtype=np.float64)
+        xy = common.finite(cells[["center_x", "center_y"]], file)
         radius: NDArray[Any] | float = 0.5 * common.median_spacing(xy)
         if polygons is not None:
             area = polygons.geometry.area.reindex(table.obs_names).to_numpy(dtype=np.float64)

@@ -91,17 +91,7 @@ def read(
     file = common.existing(selection) if selection else _selection_beside(path)
     images: dict[str, ImageSource] = {}
     if file is None:
-        common.warn(
-            "No spot selection: the spots are placed by their array positions, 200 um apart."
-        )
-        xy, scale = table.obs[["array_x", "array_y"]].to_numpy(dtype=float) * PITCH_UM, None
-        if image is not None:
-            raise common.missing(
-                path.parent,
-                f"{_stem(path)}_selection.tsv",
-                "the spots' pixels in the image",
-                "Give selection, or read the table without the image.",
-            )
+        xy, scale = _by_array(table, path, image), None
     else:
         table, pixels = _selected(table, file, all_spots)
         scale = given or _scale(table, pixels, file)
@@ -142,6 +132,19 @@ def inspect(path: Path) -> dict[str, Any]:
         notes=[] if image else ["No image beside the table: give one."],
         choices={"selection": str(selection or ""), "image": str(image or "")},
     )
+
+
+def _by_array(table: AnnData, path: Path, image: Any) -> NDArray[np.float64]:
+    """Place spots by their array positions; without a selection no image can be laid below."""
+    common.warn("No spot selection: the spots are placed by their array positions, 200 um apart.")
+    if image is not None:
+        raise common.missing(
+            path.parent,
+            f"{_stem(path)}_selection.tsv",
+            "the spots' pixels in the image",
+            "Give selection, or read the table without the image.",
+        )
+    return table.obs[["array_x", "array_y"]].to_numpy(dtype=np.float64) * PITCH_UM
 
 
 def _the_table(path: Path) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_stomics.core.errors import UserError
-from napari_stomics.data.readers._common import existing, open_packed, read_table, reading
+from napari_stomics.data.readers._common import existing, open_text, read_table, reading
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -90,8 +90,6 @@ def _read_h5(path: Path) -> AnnData:
 def _read_text(folder: Path) -> AnnData:
     import anndata
     import pandas as pd
-    from scipy.io import mmread
-    from scipy.sparse import csr_matrix
 
     files = matrix_files(folder)
     if not files:
@@ -101,8 +99,7 @@ def _read_text(folder: Path) -> AnnData:
         )
     features = read_table(files["features"], sep="\t", header=None, dtype=str)
     barcodes = read_table(files["barcodes"], sep="\t", header=None, dtype=str)[0]
-    with reading(files["matrix"], "a Matrix Market file"), open_packed(files["matrix"]) as raw:
-        matrix = csr_matrix(mmread(raw, spmatrix=True).T)
+    matrix = _read_mtx(files["matrix"])
     expected = (len(barcodes), len(features))
     if matrix.shape != expected:
         raise UserError(
@@ -117,7 +114,36 @@ def _read_text(folder: Path) -> AnnData:
     obs = pd.DataFrame(index=barcodes.astype(str).to_numpy())
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*names are not unique.*")
-        return _tidy(anndata.AnnData(matrix.astype("float32"), obs=obs, var=var))
+        return _tidy(anndata.AnnData(matrix, obs=obs, var=var))
+
+
+def _read_mtx(path: Path) -> Any:
+    """Read a Matrix Market file of coordinates, transposed to spots by features.
+
+    Not with scipy's reader: a broken stream ends the whole process there.
+    """
+    import numpy as np
+    import pandas as pd
+    from scipy.sparse import csr_matrix
+
+    with reading(existing(path), "a Matrix Market file"), open_text(path) as text:
+        head = text.readline(1000)
+        if not head.lower().startswith("%%matrixmarket matrix coordinate"):
+            raise ValueError("it does not begin with '%%MatrixMarket matrix coordinate'")
+        line = text.readline(10_000)
+        while line.startswith("%"):
+            line = text.readline(10_000)
+        rows, columns, count = (int(v) for v in line.split())
+        names = ["row", "column"] if "pattern" in head else ["row", "column", "value"]
+        dtypes: Any = {n: np.int64 if n != "value" else np.float32 for n in names}
+        frame = pd.read_csv(
+            text, sep=r"\s+", header=None, names=names, dtype=dtypes, index_col=False
+        )
+        if len(frame) != count:
+            raise ValueError(f"it announces {count} values and holds {len(frame)}")
+        values = frame["value"] if "value" in frame else np.ones(count, dtype=np.float32)
+        places = (frame["column"].to_numpy() - 1, frame["row"].to_numpy() - 1)
+        return csr_matrix((np.asarray(values), places), shape=(columns, rows))
 
 
 def _tidy(table: AnnData) -> AnnData:

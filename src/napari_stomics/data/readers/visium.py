@@ -114,11 +114,7 @@ def read(
     xy = pixels(positions)
     tables: dict[str, AnnData] = {}
     if table is not None:
-        table = common.part(table, positions.index)
-        for column in COLUMNS[1:]:
-            table.obs[column] = positions[column].to_numpy()
-        table.obsm["spatial"] = xy * scale
-        tables = common.split_by_modality(table, modality)
+        tables = common.split_by_modality(placed(table, positions, scale), modality)
     images = section_images(files, factors, scale, image)
     common.check_inside(images, xy * scale)
     return make_section(
@@ -263,6 +259,7 @@ def read_positions(path: Path) -> Any:
     frame.index = frame.index.astype(str)
     with common.reading(path, "tissue positions"):
         numbers = frame[list(COLUMNS[1:])].apply(pd.to_numeric)
+    common.finite(pixels(numbers), path)
     return numbers[~numbers.index.duplicated()]
 
 
@@ -315,6 +312,15 @@ def section_images(
             )
         break
     return images
+
+
+def placed(table: AnnData, positions: Any, scale: float) -> AnnData:
+    """Return the spots of a table that have a position, with what the positions tell."""
+    table = common.part(table, positions.index)
+    for column in COLUMNS[1:]:
+        table.obs[column] = positions[column].to_numpy()
+    table.obsm["spatial"] = pixels(positions) * scale
+    return table
 
 
 def matched(files: Files, positions: Any, table: AnnData | None, in_tissue: bool) -> Any:

@@ -94,41 +94,25 @@ def read(
         from napari_stomics.data.readers._hd_cells import read_cells
 
         return read_cells(path, name, given, modality, image, annotation)
-    kinds = ("raw", "filtered") if counts == "raw" else ("filtered", "raw")
-    files = visium.locate(folder, kinds)
-    if files.positions is None or files.scalefactors is None:
-        lost = "tissue_positions.parquet" if files.positions is None else "scalefactors_json.json"
-        raise common.missing(
-            folder / "spatial",
-            lost,
-            "where the bins lie",
-            f"Copy it from Space Ranger's outs/binned_outputs/{folder.name}/spatial.",
-        )
-    if files.counts is None:
-        raise common.missing(
-            folder,
-            ("filtered_feature_bc_matrix.h5", "filtered_feature_bc_matrix/"),
-            "the counts",
-            f"Copy it from Space Ranger's outs/binned_outputs/{folder.name}.",
-        )
+    files = _bin_files(folder, counts)
+    assert files.positions is not None
+    assert files.scalefactors is not None
+    assert files.counts is not None
     positions = visium.read_positions(files.positions)
     factors = common.read_json(files.scalefactors)
     table = tenx.read_matrix(files.counts)
     size = float(factors.get("bin_size_um", 0) or edge or 0)
     scale = given or hd_pixel_size(factors, size, positions, visium.pixels(positions))
     positions = visium.matched(files, positions, table, in_tissue=True)
-    table = common.part(table, positions.index)
-    xy = visium.pixels(positions)
-    for column in visium.COLUMNS[1:]:
-        table.obs[column] = positions[column].to_numpy()
-    table.obsm["spatial"] = xy * scale
+    table = visium.placed(table, positions, scale)
+    xy = table.obsm["spatial"]
     fullres = image or microscope_image(path)
     images = visium.section_images(_with_images(files, path), factors, scale, fullres)
-    common.check_inside(images, xy * scale)
+    common.check_inside(images, xy)
     return make_section(
         name,
         images=images,
-        coordinates=xy * scale,
+        coordinates=xy,
         radius=size / 2,
         tables=common.split_by_modality(table, modality),
         annotation=annotation,
@@ -202,6 +186,28 @@ def _bin_folder(path: Path, bin_um: int | None) -> tuple[Path | None, int | None
             "Open Space Ranger's outs folder.",
         )
     return found[size], size
+
+
+def _bin_files(folder: Path, counts: str) -> visium.Files:
+    """Find the three files that a bin folder has to hold."""
+    kinds = ("raw", "filtered") if counts == "raw" else ("filtered", "raw")
+    files = visium.locate(folder, kinds)
+    if files.positions is None or files.scalefactors is None:
+        lost = "tissue_positions.parquet" if files.positions is None else "scalefactors_json.json"
+        raise common.missing(
+            folder / "spatial",
+            lost,
+            "where the bins lie",
+            f"Copy it from Space Ranger's outs/binned_outputs/{folder.name}/spatial.",
+        )
+    if files.counts is None:
+        raise common.missing(
+            folder,
+            ("filtered_feature_bc_matrix.h5", "filtered_feature_bc_matrix/"),
+            "the counts",
+            f"Copy it from Space Ranger's outs/binned_outputs/{folder.name}.",
+        )
+    return files
 
 
 def _own_size(path: Path) -> list[int]:

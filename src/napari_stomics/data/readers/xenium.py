@@ -153,7 +153,9 @@ def _table(folder: Path) -> tuple[AnnData, Any]:
     if not known.all():
         common.warn(f"{int((~known).sum())} cells have no centre and were left out.")
         table = common.part(table, known)
-    return table, cells.loc[table.obs_names].copy()
+    cells = cells.loc[table.obs_names].copy()
+    common.finite(cells[["x_centroid", "y_centroid"]], cells_file)
+    return table, cells
 
 
 def read_cells(path: Path) -> Any:
