@@ -110,7 +110,12 @@ def _hash_array(digest: Any, array: np.ndarray[Any, Any]) -> None:
     if array.dtype.hasobject:
         if array.dtype.names:
             raise _CannotTellError("structured objects")
-        for item in array.ravel():
+        items = array.ravel().tolist()
+        if all(type(item) is str for item in items):
+            _hash_array(digest, np.fromiter(map(len, items), np.int64, len(items)))
+            digest.update("".join(items).encode("utf-8", "surrogatepass"))
+            return
+        for item in items:
             _hash(digest, item)
     elif array.nbytes:
         digest.update(np.ascontiguousarray(array).view(np.uint8))
@@ -130,8 +135,12 @@ def _hash_values(digest: Any, values: Any) -> None:
     elif str(dtype) == "geometry":
         import shapely
 
-        for geometry in shapely.to_wkb(np.asarray(values.array, dtype=object)):
-            digest.update(b"-" if geometry is None else len(geometry).to_bytes(8, "big") + geometry)
+        geometry = np.asarray(values.array, dtype=object)
+        if (shapely.get_type_id(geometry) == 0).all():  # points: faster than their binary form
+            _hash_array(digest, shapely.get_coordinates(geometry, include_z=True))
+            _hash_array(digest, shapely.is_empty(geometry))
+        else:
+            _hash(digest, list(shapely.to_wkb(geometry)))
     elif isinstance(dtype, np.dtype):
         _hash_array(digest, values.to_numpy())
     else:

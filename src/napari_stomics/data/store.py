@@ -132,6 +132,9 @@ def save_store(
     (on Windows and on network file systems without an atomic exchange, after
     :func:`read_store` has finished what the journal says).
 
+    Lazy objects of elements that were replaced or deleted since the last save
+    (an undo step may hold one) read files that are then gone: drop them.
+
     Parameters
     ----------
     study
