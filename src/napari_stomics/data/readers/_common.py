@@ -223,12 +223,13 @@ def median_spacing(xy: NDArray[Any]) -> float:
     """Median distance to the nearest neighbour; 1 where there are fewer than two points."""
     from scipy.spatial import cKDTree
 
-    some: NDArray[np.float64] = np.unique(np.asarray(xy, dtype=np.float64), axis=0)
-    if len(some) < 2:
+    points: NDArray[np.float64] = np.asarray(xy, dtype=np.float64)
+    if len(points) < 2:
         return 1.0
-    step = max(1, len(some) // 20_000)
-    distances = np.asarray(cKDTree(some).query(some[::step], k=2)[0])
-    return float(np.median(distances[:, 1]))
+    step = max(1, len(points) // 20_000)
+    distances = np.asarray(cKDTree(points).query(points[::step], k=2)[0])[:, 1]
+    apart = distances[distances > 0]  # several spots may share a place
+    return float(np.median(apart)) if len(apart) else 1.0
 
 
 def default_name(path: Path) -> str:
