@@ -317,7 +317,7 @@ def _target(study: Study, path: str | Path | None) -> Path:
     target = Path(path).expanduser().resolve()
     if not target.parent.is_dir():
         raise UserError(
-            f"The folder {target.parent} does not exist.", "Make it, or save somewhere else."
+            f"The folder {target.parent} does not exist.", "Make it, or save elsewhere."
         )
     if inside := [parent for parent in target.parents if is_zarr(parent)]:
         raise UserError(f"{target} lies inside the zarr store {inside[0]}.", "Save beside it.")
