@@ -179,14 +179,9 @@ def save_store(
         if old is not None:
             shutil.rmtree(old, ignore_errors=True)
     ctx.step(1.0, "Saved")
-    return SaveReport(
-        target,
-        size,
-        written,
-        time.monotonic() - started,
-        tuple(n for n, e in saved.items() if e.written),
-        tuple(n for n, e in saved.items() if not e.written),
-    )
+    changed = tuple(name for name, entry in saved.items() if entry.written)
+    kept = tuple(name for name, entry in saved.items() if not entry.written)
+    return SaveReport(target, size, written, time.monotonic() - started, changed, kept)
 
 
 @dataclass(frozen=True)
