@@ -14,8 +14,10 @@ from weakref import WeakKeyDictionary
 from qtpy.QtCore import QObject, Signal
 
 from napari_stomics.core.errors import UserError
+from napari_stomics.docks.autosaver import Autosaver
 from napari_stomics.docks.jobs import Job, JobRunner, job_runner
 from napari_stomics.docks.messages import show_failure, show_info, show_warning
+from napari_stomics.layers.gallery import Gallery, frames
 from napari_stomics.session.session import Session
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ class Workbench(QObject):
     """Another study is on screen, or a section was added to it."""
     results_changed = Signal()
     """A result was committed, taken back or painted again."""
+    comparison_changed = Signal()
+    """Two sections are compared in another way, or no longer."""
 
     def __init__(self, viewer: Any) -> None:
         super().__init__()
@@ -56,7 +60,9 @@ class Workbench(QObject):
         self.session = Session()
         self._on_screen = False
         self._comparison: CompareController | None = None
+        self._gallery = Gallery(viewer, lambda: self.compared_mode != "normal")
         self.runner: JobRunner = job_runner(viewer)
+        self.autosaver = Autosaver(self)
         self.session.study_changed.connect(self._show_study)
         self.session.section_added.connect(self._show_section)
         self.session.committed.connect(self._show_result)
@@ -80,11 +86,12 @@ class Workbench(QObject):
         """Read a file or folder as a section and add it to the study."""
         from napari_stomics.data.readers import read_section
 
+        origin = {"path": str(Path(path).resolve()), **options}
         return self.runner.start(
             lambda ctx: read_section(path, **options),
             title=f"Read {Path(path).name}",
             kind=f"read {path}",
-            on_done=self.session.add,
+            on_done=lambda sdata: self.session.add(sdata, origin),
         )
 
     def open_path(self, path: str | Path) -> Job:
@@ -109,16 +116,45 @@ class Workbench(QObject):
     def run(self, step: Step) -> Job | None:
         """Run a step in a background job and commit its result; None if it is refused."""
         with told_to_user(step.method):
-            resolved = step.resolve()
-            prepared = resolved.collect(self.session.study)
-            return self.runner.start(
-                prepared.run,
-                title=resolved.spec.title,
-                kind=f"{step.method} {step.result_key} {sorted(step.inputs.items(), key=str)}",
-                on_done=self.session.commit,
-                threads=_threads(),
-            )
+            return self.start(step)
         return None
+
+    def run_all(self, steps: Sequence[Step]) -> None:
+        """Run steps one after the other; the first one that fails ends the row."""
+        if steps:
+            with told_to_user(steps[0].method):
+                self.start(steps[0], then=lambda: self.run_all(steps[1:]))
+
+    def start(self, step: Step, then: Callable[[], None] | None = None) -> Job:
+        """Run a step in a background job and commit its result.
+
+        Parameters
+        ----------
+        step
+            The request.
+        then
+            Called once the result is in the study.
+
+        Raises
+        ------
+        UserError
+            If the step is refused; nothing has been started then.
+        """
+
+        def done(outcome: Any) -> None:
+            self.session.commit(outcome)
+            if then is not None:
+                then()
+
+        resolved = step.resolve()
+        prepared = resolved.collect(self.session.study)
+        return self.runner.start(
+            prepared.run,
+            title=resolved.spec.title,
+            kind=f"{step.method} {step.result_key} {sorted(step.inputs.items(), key=str)}",
+            on_done=done,
+            threads=_threads(),
+        )
 
     def save(self, path: str | Path | None = None, *, overwrite: bool = False) -> Job | None:
         """Save the study in a background job."""
@@ -196,7 +232,24 @@ class Workbench(QObject):
         if now is None or (now.source, now.target) != (source, target):
             self.leave_comparison()
             now = self._comparison = CompareController(self.viewer, source, target)
+            now.changed.connect(self._on_compared)
         return now
+
+    @property
+    def compared_mode(self) -> str:
+        """How two sections are compared at present; ``normal`` when they are not."""
+        return "normal" if self._comparison is None else self._comparison.mode
+
+    @property
+    def compared(self) -> tuple[str, str]:
+        """Names of the moving and the fixed section that are compared; empty without."""
+        now = self._comparison
+        return ("", "") if now is None else (now.source, now.target)
+
+    def _on_compared(self) -> None:
+        with told_to_user("Compare"):
+            self._gallery.resume()
+        self.comparison_changed.emit()
 
     def leave_comparison(self) -> None:
         """Show every layer as it was before sections were compared."""
@@ -211,6 +264,7 @@ class Workbench(QObject):
 
         with told_to_user("Show study"):
             self.leave_comparison()
+            self._gallery.close()
             if not self._on_screen:
                 clear_study(self.viewer)
             self._on_screen = False
@@ -218,7 +272,10 @@ class Workbench(QObject):
                 add_section(self.viewer, self.session.study, name)
             for run in self.session.results():
                 self._paint_stored(run)
+            self._gallery.dismissed = False
+            self._lay_out(fit=False)
             self._restore_look()
+            self._gallery.arrange()
         self.study_opened.emit()
         self.results_changed.emit()
 
@@ -227,6 +284,8 @@ class Workbench(QObject):
 
         with told_to_user(f"Show section {name}"):
             add_section(self.viewer, self.session.study, name)
+            self._gallery.dismissed = False
+            self._lay_out(fit=False)
             self.viewer.reset_view()
         self.study_opened.emit()
 
@@ -235,6 +294,7 @@ class Workbench(QObject):
 
         with told_to_user(f"Show {run.key}"):
             paint(self.viewer, self.session.study, result, run.key)
+            self._lay_out()
         self.results_changed.emit()
 
     def _hide_result(self, result: Any, run: Any) -> None:
@@ -242,7 +302,15 @@ class Workbench(QObject):
 
         with told_to_user(f"Hide {run.key}"):
             unpaint(self.viewer, self.session.study, result, run.key)
+            self._lay_out()
         self.results_changed.emit()
+
+    def _lay_out(self, fit: bool = True) -> None:
+        """Show sections that nothing registers yet beside each other, all others in one view."""
+        study = self.session.study
+        groups = [] if self._gallery.dismissed else frames(study)
+        if self._gallery.show(groups) and fit:
+            self.viewer.reset_view()
 
     def _paint_stored(self, run: Any) -> None:
         from napari_stomics.layers.results import paint

@@ -167,6 +167,13 @@ class LandmarkModel:
             state[mark.name] = Landmark(mark.name, {**old, **positions})
         self._set(tuple(state.values()), text)
 
+    def replace_all(self, landmarks: Iterable[Landmark], text: str) -> None:
+        """Replace all landmarks as one action that can be undone."""
+        checked = (
+            Landmark(m.name, {s: _checked(xy) for s, xy in m.positions.items()}) for m in landmarks
+        )
+        self._set(tuple(checked), text)
+
     def reset(self, landmarks: Iterable[Landmark]) -> None:
         """Replace everything without an undoable action: a study was opened."""
         self._state = tuple(landmarks)

@@ -49,6 +49,7 @@ class Session:
         self.estimate = LiveEstimate(self.landmarks)
         self._saving = False
         self._waiting: list[Outcome] = []
+        self._saved_runs: set[str] = set()
         self.landmarks.changed.connect(self._sync_landmarks)
 
     @property
@@ -70,6 +71,7 @@ class Session:
         """Work on another study from now on."""
         self._refuse_while_saving()
         self.study = study
+        self._saved_runs = {run.id for run in study.record.runs}
         self.undo.clear()
         self.landmarks.reset(
             Landmark(mark.name, dict(mark.positions)) for mark in study.record.landmarks
@@ -80,10 +82,25 @@ class Session:
         )
         self.study_changed.emit()
 
-    def add(self, sections: SpatialData | Study) -> list[str]:
-        """Add the sections of another object to the study; return their names."""
+    def add(self, sections: SpatialData | Study, origin: dict[str, Any] | None = None) -> list[str]:
+        """Add the sections of another object to the study.
+
+        Parameters
+        ----------
+        sections
+            What to add.
+        origin
+            Where it was read from, as a recipe says it: ``{"path": ...}``.
+
+        Returns
+        -------
+        list of str
+            Names of the sections added.
+        """
         self._refuse_while_saving()
         added = self.study.add(sections)
+        if origin is not None and set(self.study.record.origin) <= {"sections"}:
+            self.study.record.origin.setdefault("sections", []).append(origin)
         known = set(self.landmarks.names)
         new = [m for m in self.study.record.landmarks if m.name not in known]
         if new:
@@ -116,6 +133,10 @@ class Session:
         """Runs whose results are in the study, oldest first."""
         return list(self.study.record.runs)
 
+    def unsaved_steps(self) -> list[dict[str, Any]]:
+        """Steps whose results are in the study but not on disk, oldest first."""
+        return [run.step for run in self.study.record.runs if run.id not in self._saved_runs]
+
     def load_result(self, run: RunRecord) -> Any:
         """Read the result of a run back from the study."""
         from napari_stomics.data.results import load_result
@@ -134,6 +155,7 @@ class Session:
         self._saving = False
         if report is not None:
             self.study.path = Path(report.path)
+            self._saved_runs = {run.id for run in self.study.record.runs}
             self.undo.mark_clean()
             self.saved.emit(report)
         self._sync_landmarks()
