@@ -27,6 +27,7 @@ from napari_stomics.layers.palette import (
     palette,
     with_missing,
 )
+from napari_stomics.layers.raster import Painted
 from napari_stomics.layers.tags import set_tag, tag
 
 if TYPE_CHECKING:
@@ -158,8 +159,27 @@ def colour_by(
     return found
 
 
-def apply_colouring(layer: Layer, found: Colouring) -> None:
-    """Give a spots layer, and the raster that stands for it, the colours found."""
+def paint_ahead(layer: Layer, found: Colouring) -> Painted | None:
+    """Paint the raster that stands for a spots layer, in any thread; None where there is none."""
+    companion = tag(layer).get("companion")
+    if companion is None:
+        return None
+    painted: Painted = tag(companion)["raster"].painted((found.rgba() * 255).astype(np.uint8))
+    return painted
+
+
+def apply_colouring(layer: Layer, found: Colouring, ahead: Painted | None = None) -> None:
+    """Give a spots layer, and the raster that stands for it, the colours found.
+
+    Parameters
+    ----------
+    layer
+        The section's spots layer.
+    found
+        Its values and their colours.
+    ahead
+        What :func:`paint_ahead` returned; without it the raster is painted now.
+    """
     set_tag(
         layer,
         colour={
@@ -173,12 +193,27 @@ def apply_colouring(layer: Layer, found: Colouring) -> None:
     )
     companion = tag(layer).get("companion")
     if companion is not None:
-        tag(companion)["raster"].set_colours((found.rgba() * 255).astype(np.uint8))
+        tag(companion)["raster"].take(ahead or paint_ahead(layer, found))
         companion.refresh()
         if not layer.visible:
             _colour_when_shown(layer, found)
             return
     _paint_points(layer, found)
+
+
+def clear_colouring(layer: Layer) -> None:
+    """Show the spots of a section plainly, without values."""
+    if tag(layer).get("colour") is None:
+        return
+    set_tag(layer, colour=None, legend=[], pending=None)
+    companion = tag(layer).get("companion")
+    if companion is not None:
+        raster = tag(companion)["raster"]
+        plain = np.asarray(hex_rgba(MISSING)) * 255
+        raster.set_colours(np.tile(plain.astype(np.uint8), (len(layer.data), 1)))
+        companion.refresh()
+    layer.face_color = MISSING
+    layer.face_colorbar.visible = False
 
 
 def _colour_when_shown(layer: Layer, found: Colouring) -> None:

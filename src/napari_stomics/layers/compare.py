@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from psygnal import Signal
 
 from napari_stomics.core.errors import UserError
 from napari_stomics.layers.cut import CutLayers, clip_to
@@ -42,6 +43,9 @@ class CompareController:
     source, target
         Names of the sections; the source lies where its registration puts it.
     """
+
+    changed = Signal()
+    """Another mode is on."""
 
     def __init__(self, viewer: ViewerModel, source: str, target: str) -> None:
         self.viewer = real_viewer(viewer)
@@ -97,25 +101,29 @@ class CompareController:
         self._require_layers()
         self._snapshot = Snapshot(self.viewer)
         self._mode, self._options = mode, options
+        self.viewer.canvas.grid.enabled = False
         try:
             _ENTER[mode](self, options)
         except Exception:
             self.leave()
             raise
+        self.changed.emit()
 
     def leave(self) -> None:
         """Go back to normal: every layer, the order and the grid as they were."""
         if self._mode == "side by side":
             events = self.viewer.layers.events
-            events.inserted.disconnect(self._arrange_sides)
-            events.removed.disconnect(self._arrange_sides)
+            events.inserted.disconnect(self._on_inserted)
+            events.removed.disconnect(self._on_removed)
         if self._cut is not None:
             self._cut.remove()
             self._cut = None
         if self._snapshot is not None:
             self._snapshot.restore()
             self._snapshot = None
-        self._mode, self._options = "normal", {}
+        was, self._mode, self._options = self._mode, "normal", {}
+        if was != "normal":
+            self.changed.emit()
 
     def toggle(self) -> None:
         """Show the other section; a timer calls this in ``flicker``."""
@@ -209,31 +217,44 @@ class CompareController:
         self.toggle()
 
     def _enter_side_by_side(self, options: dict[str, Any]) -> None:
-        self._arrange_sides()
+        self._arrange_sides(fill=True)
         events = self.viewer.layers.events
-        events.inserted.connect(self._arrange_sides)
-        events.removed.connect(self._arrange_sides)
+        events.inserted.connect(self._on_inserted)
+        events.removed.connect(self._on_removed)
 
-    def _arrange_sides(self) -> None:
-        """Make two groups of layers; also those that are hidden now, which may be shown later."""
+    def _on_inserted(self) -> None:
+        self._arrange_sides(fill=True)
+
+    def _on_removed(self) -> None:
+        # The whole list may be on its way out: nothing may be added now.
+        self._arrange_sides(fill=False)
+
+    def _arrange_sides(self, fill: bool) -> None:
+        """Make two groups of layers; also those that are hidden now, which may be shown later.
+
+        Groups are counted by position in the list, from the bottom: a shorter
+        first one has to be filled up with hidden layers, of the viewer's own as
+        far as they go. Where none may be added the longer one comes first.
+        """
         if self._arranging or self._snapshot is None:
+            return
+        order = (self.target, self.source)
+        first, second = order[::-1] if self._options["source_first"] else order
+        left, right = (tagged(self.viewer, section=name) for name in (first, second))
+        if not left or not right:
             return
         self._arranging = True
         try:
-            order = (self.target, self.source)
-            first, second = order[::-1] if self._options["source_first"] else order
-            left, right = (tagged(self.viewer, section=name) for name in (first, second))
-            stride = max(len(left), len(right))
-            # Groups are counted by position in the list: the shorter one is filled up
-            # with hidden layers, of the viewer's own as far as they go.
             others = [q for q in self.viewer.layers if q not in left and q not in right]
             for layer in others:
                 layer.visible = False
-            while len(left) < stride:
+            while len(left) < len(right) and (others or fill):
                 left.append(others.pop() if others else self._snapshot.add_spacer())
+            if len(left) < len(right):
+                left, right = right, left
             self._snapshot.arrange([*left, *right])
             grid = self.viewer.canvas.grid
-            grid.stride, grid.shape, grid.spacing = stride, (1, 2), 0.0
+            grid.stride, grid.shape, grid.spacing = len(left), (1, 2), 0.0
             grid.enabled = True
             self.viewer.canvas.overlays.scale_bar.gridded = True
         finally:

@@ -7,6 +7,7 @@ window of an image does not depend on their number.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,22 @@ _FINEST = 16
 _COARSEST = 1024
 _KEEP = 4_000_000
 """A level of at most this many pixels is painted once and kept."""
+
+
+@dataclass(frozen=True)
+class Painted:
+    """Colours that a :class:`SpotRaster` may take at once.
+
+    Attributes
+    ----------
+    colours
+        (n, 4) uint8 RGBA, in the raster's own order.
+    levels
+        Whole levels with these colours, by their factor.
+    """
+
+    colours: NDArray[np.uint8]
+    levels: dict[int, Any] = field(default_factory=dict)
 
 
 class SpotRaster:
@@ -73,14 +90,39 @@ class SpotRaster:
 
     def set_colours(self, colours: NDArray[np.uint8]) -> None:
         """Take other colours, (n, 4) uint8 in the order of the coordinates; refresh the layer."""
-        self._colours = colours[self.order]
+        self.take(Painted(colours[self.order]))
+
+    def painted(self, colours: NDArray[np.uint8]) -> Painted:
+        """Paint the levels in use with other colours, in any thread; :meth:`take` shows them."""
+        own = colours[self.order]
+        levels = {
+            level.factor: self._paint(own, level.factor, (0, level.shape[0]), (0, level.shape[1]))
+            for level in self.levels
+            if level.is_kept
+        }
+        return Painted(own, levels)
+
+    def take(self, painted: Painted) -> None:
+        """Take the colours of :meth:`painted`; refresh the layer."""
+        self._colours = painted.colours
         self.version += 1
+        for level in self.levels:
+            level.keep(painted.levels.get(level.factor))
 
     def paint(self, factor: int, rows: tuple[int, int], columns: tuple[int, int]) -> Any:
         """Return the RGBA window (rows, columns) of the level with pixels ``factor`` times larger.
 
         Discs under a pixel are averaged, so that colours stay true from afar.
         """
+        return self._paint(self._colours, factor, rows, columns)
+
+    def _paint(
+        self,
+        every: NDArray[np.uint8],
+        factor: int,
+        rows: tuple[int, int],
+        columns: tuple[int, int],
+    ) -> Any:
         pixel = self.pixel_size * factor
         shape = (rows[1] - rows[0], columns[1] - columns[0])
         y0, x0 = self.origin[1] + rows[0] * pixel, self.origin[0] + columns[0] * pixel
@@ -91,7 +133,7 @@ class SpotRaster:
         inside = (x > x0 - self.radius) & (x < x0 + shape[1] * pixel + self.radius)
         across = (x[inside] - x0) / pixel
         down = (y[inside] - y0) / pixel
-        colours = self._colours[first:last][inside]
+        colours = every[first:last][inside]
         if self.radius < pixel:
             return _mean_colours(down, across, colours, shape)
         return _discs(down, across, self.radius / pixel, colours, shape)
@@ -110,6 +152,15 @@ class SpotLevel:
         self.size = int(np.prod(self.shape))
         self._kept: tuple[int, Any] | None = None
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether the whole level is at hand in the colours of now."""
+        return self._kept is not None and self._kept[0] == self.raster.version
+
+    def keep(self, whole: Any | None) -> None:
+        """Keep the level as painted in the colours of now; None forgets what was kept."""
+        self._kept = None if whole is None else (self.raster.version, whole)
+
     def __len__(self) -> int:
         return self.shape[0]
 
@@ -124,9 +175,9 @@ class SpotLevel:
     def _window(self, rows: tuple[int, int], columns: tuple[int, int]) -> Any:
         if self.shape[0] * self.shape[1] > _KEEP:
             return self.raster.paint(self.factor, rows, columns)
-        if self._kept is None or self._kept[0] != self.raster.version:
-            whole = self.raster.paint(self.factor, (0, self.shape[0]), (0, self.shape[1]))
-            self._kept = (self.raster.version, whole)
+        if self._kept is None or not self.is_kept:
+            self.keep(self.raster.paint(self.factor, (0, self.shape[0]), (0, self.shape[1])))
+        assert self._kept is not None
         return self._kept[1][slice(*rows), slice(*columns)]
 
 

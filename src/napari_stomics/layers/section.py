@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stomics.core.transforms import Affine
-from napari_stomics.layers.host import host_metadata, image_table
-from napari_stomics.layers.kept import kept
+from napari_stomics.layers.host import guard_removal, host_metadata, image_table
+from napari_stomics.layers.kept import contrast_of, kept
 from napari_stomics.layers.raster import SpotRaster
 from napari_stomics.layers.tags import (
     TAG,
@@ -30,12 +30,11 @@ if TYPE_CHECKING:
 
     from napari_stomics.data.study import Section, Study
 
-MANY_SPOTS = 200_000
+MANY_SPOTS = 50_000
 """Above this, spots are shown as a raster: drawn as markers, each frame costs per spot."""
 MANY_POINTS = 200_000
 MANY_SHAPES = 5_000
 _SHOWN_CHANNELS = 3
-_READ_AT_ONCE = 16_000_000
 _CHANNEL_COLOURS = ("green", "magenta", "cyan", "yellow", "red", "blue")
 _PLAIN = "#9e9e9e"
 _HALF_PIXEL = (0.5, 0.5)
@@ -106,25 +105,49 @@ def add_section(
     existing = find_section(viewer, name)
     if existing is not None:
         return existing
-    placed = section_placement(viewer, name)
-    layers = SectionLayers(name)
-    for position, element in reversed(list(enumerate(section.record.images))):
-        layers.images += _image_layers(section, element, placed, visible and position == 0)
-    for element in section.record.labels:
-        layers.labels.append(_labels_layer(section, element, placed))
-    for element in section.record.shapes:
-        layers.shapes.append(_shapes_layer(section, element, placed))
-    for element in section.record.points:
-        layers.points.append(_points_layer(section, element, placed))
-    if section.record.spots is not None:
-        _add_spots(layers, section, placed, visible)
+    layers = _make_layers(section, section_placement(viewer, name), visible)
     was_empty = not viewer.layers
+    guard_removal(viewer)
     for layer in layers.all:
         viewer.add_layer(layer)
     viewer.canvas.overlays.scale_bar.visible = True
     if was_empty:
         viewer.reset_view()
     return layers
+
+
+def show_missing(viewer: ViewerModel, study: Study, name: str) -> list[Layer]:
+    """Add the layers of a section that the user removed; return those that were added.
+
+    Parameters
+    ----------
+    viewer
+        A viewer or napari's viewer model.
+    study, name
+        The study and the name of its section.
+
+    Raises
+    ------
+    UserError
+        If the study has no such section.
+    """
+    shown = find_section(viewer, name)
+    if shown is None:
+        return add_section(viewer, study, name).all
+    pair = [q for q in (shown.spots, shown.overview) if q is not None]
+    if len(pair) == 1 and (pair[0] is shown.overview or tag(pair[0]).get("companion") is not None):
+        remove_layers(viewer, pair)  # the two refer to each other
+    there = {_identity(layer) for layer in tagged(viewer, section=name)}
+    made = _make_layers(study.section(name), section_placement(viewer, name), visible=True)
+    added = [layer for layer in made.all if _identity(layer) not in there]
+    for layer in added:
+        viewer.add_layer(layer)
+    return added
+
+
+def _identity(layer: Layer) -> tuple[Any, ...]:
+    entry = tag(layer)
+    return tuple(entry.get(name) for name in ("role", "element", "channel", "result", "part"))
 
 
 def clear_study(viewer: ViewerModel) -> None:
@@ -148,6 +171,21 @@ def find_section(viewer: ViewerModel, name: str) -> SectionLayers | None:
 def is_brightfield(channels: tuple[str, ...]) -> bool:
     """Whether the channels are the colours of one picture."""
     return tuple(c.lower() for c in channels) in (("r", "g", "b"), ("r", "g", "b", "a"))
+
+
+def _make_layers(section: Section, placed: Affine, visible: bool) -> SectionLayers:
+    layers = SectionLayers(section.name)
+    for position, element in reversed(list(enumerate(section.record.images))):
+        layers.images += _image_layers(section, element, placed, visible and position == 0)
+    for element in section.record.labels:
+        layers.labels.append(_labels_layer(section, element, placed))
+    for element in section.record.shapes:
+        layers.shapes.append(_shapes_layer(section, element, placed))
+    for element in section.record.points:
+        layers.points.append(_points_layer(section, element, placed))
+    if section.record.spots is not None:
+        _add_spots(layers, section, placed, visible)
+    return layers
 
 
 def _common(section: Section, element: str, role: str, placed: Affine, **more: Any) -> Any:
@@ -180,7 +218,7 @@ def _image_layers(section: Section, element: str, placed: Affine, visible: bool)
             )
         ]
     layers: list[Layer] = []
-    limits = _contrast(image.levels[-1])
+    limits = contrast_of(image.levels[-1])
     for i, channel in enumerate(image.channels):
         common = _common(section, element, "image", placed, channel=channel)
         common["metadata"]["adata"] = image_table([channel])
@@ -201,20 +239,6 @@ def _image_layers(section: Section, element: str, placed: Affine, visible: bool)
             )
         )
     return layers[::-1]
-
-
-def _contrast(coarsest: Any) -> list[tuple[float, float]]:
-    """Robust contrast limits per channel from the coarsest level, or the middle of a huge one."""
-    height, width = coarsest.shape[:2]
-    if height * width > _READ_AT_ONCE:
-        top, left = max(0, height // 2 - 512), max(0, width // 2 - 512)
-        coarsest = coarsest[top : top + 1024, left : left + 1024]
-    values = np.asarray(coarsest)
-    limits = []
-    for channel in range(values.shape[2]):
-        low, high = np.percentile(values[..., channel], (0.5, 99.8)) if values.size else (0, 1)
-        limits.append((float(low), float(high if high > low else low + 1)))
-    return limits
 
 
 def _labels_layer(section: Section, element: str, placed: Affine) -> Layer:
@@ -282,7 +306,8 @@ def _circles_layer(
 
     frame = section.study.sdata.shapes[element]
     geometry = frame.geometry.values
-    centres = shapely.centroid(geometry)
+    # Circles are their centres; taking centroids of a million of them costs seconds.
+    centres = geometry if "radius" in frame else shapely.centroid(geometry)
     if "radius" in frame:
         diameters: Any = 2 * np.asarray(frame["radius"], dtype=np.float64)
     else:
