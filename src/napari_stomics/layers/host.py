@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from napari_stomics.layers.tags import real_viewer, tag
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from napari.components import ViewerModel
 
     from napari_stomics.data.study import Section
 
@@ -71,3 +75,41 @@ def _of_element(table: AnnData | None, element: str) -> AnnData | None:
     if attrs["region"] == element:
         return table
     return table[(table.obs[attrs["region_key"]] == element).to_numpy()]
+
+
+class RemovalGuard:
+    """Let a layer of ours be removed without an error from the SpatialData dock.
+
+    The dock keeps a list of the layers that came after it and fails over the
+    removal of one that came before it; a layer without an element's name it
+    leaves alone.
+
+    Parameters
+    ----------
+    viewer
+        The viewer to watch.
+    """
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self._layers = viewer.layers
+        self._window = getattr(viewer, "window", None)
+        viewer.layers.events.removing.connect(self._on_removing)
+
+    def _on_removing(self, event: Any) -> None:
+        layer = self._layers[event.index]
+        docks = getattr(self._window, "dock_widgets", {})
+        if not tag(layer) or "SpatialData" not in docks:
+            return
+        known = getattr(docks["SpatialData"].viewer_model, "layer_names", ())
+        if layer.name not in known:
+            layer.metadata["name"] = None
+
+
+_guards: WeakKeyDictionary[Any, RemovalGuard] = WeakKeyDictionary()
+
+
+def guard_removal(viewer: ViewerModel) -> None:
+    """Watch a viewer; once is enough. See :class:`RemovalGuard`."""
+    viewer = real_viewer(viewer)
+    if viewer not in _guards:
+        _guards[viewer] = RemovalGuard(viewer)

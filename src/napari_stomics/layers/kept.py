@@ -1,4 +1,4 @@
-"""Small levels of a pyramid, read once."""
+"""What is read of a pyramid before it is looked at: small levels, once, and their contrast."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 _READ_WHOLE = 4_000_000
+_READ_AT_ONCE = 16_000_000
 
 
 class KeptLevel:
@@ -47,3 +48,23 @@ def kept(level: Any) -> Any:
     if isinstance(level, np.ndarray | KeptLevel) or not hasattr(level, "dask"):
         return level
     return KeptLevel(level) if level.shape[0] * level.shape[1] <= _READ_WHOLE else level
+
+
+def contrast_of(coarsest: Any) -> list[tuple[float, float]]:
+    """Robust contrast limits per channel from the coarsest level, or the middle of a huge one.
+
+    Parameters
+    ----------
+    coarsest
+        Array (y, x, channel), lazy or not.
+    """
+    height, width = coarsest.shape[:2]
+    if height * width > _READ_AT_ONCE:
+        top, left = max(0, height // 2 - 512), max(0, width // 2 - 512)
+        coarsest = coarsest[top : top + 1024, left : left + 1024]
+    values = np.asarray(coarsest)
+    limits = []
+    for channel in range(values.shape[2]):
+        low, high = np.percentile(values[..., channel], (0.5, 99.8)) if values.size else (0, 1)
+        limits.append((float(low), float(high if high > low else low + 1)))
+    return limits

@@ -64,6 +64,7 @@ class LandmarkLayers:
         self.ghosts: dict[str, Points] = {}
         self._names: dict[str, list[str]] = {}
         self._outliers: frozenset[str] = frozenset()
+        self._styled: dict[str, tuple[object, ...]] = {}
         self._quiet = False
         self._dragged: str | None = None
         self.set_sections(shown_sections(self.viewer) if sections is None else sections)
@@ -146,6 +147,7 @@ class LandmarkLayers:
     def _add(self, section: str) -> None:
         layer = self._new_layer(section, f"Landmarks · {section}", "landmarks")
         self._names[section] = []
+        self._styled.pop(section, None)
         self.layers[section] = layer
         layer.events.data.connect(self._on_data)
         layer.selected_data.events.items_changed.connect(self._on_selected)
@@ -187,8 +189,12 @@ class LandmarkLayers:
     def _restyle(self) -> None:
         for section, layer in self.layers.items():
             names = self._names[section]
-            if not names:
+            order = tuple(self.model.names)
+            style = (tuple(names), order, self.model.selected, self._outliers)
+            # A drag changes none of it, and each change of style redraws the layer.
+            if not names or self._styled.get(section) == style:
                 continue
+            self._styled[section] = style
             bad = np.array([name in self._outliers for name in names])
             chosen = np.array([name == self.model.selected for name in names])
             border = np.tile(np.array([0.0, 0.0, 0.0, 1.0]), (len(names), 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from napari_stomics.core.errors import UserError
 
 MISSING = "#808080"
+GREY_GAPS = " (gaps grey)"
+"""Ends the name of a colormap that shows NaN in grey."""
 
 # Distinct on black and on H&E; the first eight keep apart for colour-blind eyes.
 PALETTE = (
@@ -49,8 +52,12 @@ def numeric_rgba(
     return np.asarray(with_missing(colormap).map(scaled), dtype=np.float32)
 
 
+@lru_cache(maxsize=64)
 def with_missing(colormap: str) -> Any:
-    """Return a napari colormap that shows NaN in grey."""
+    """Return a napari colormap that shows NaN in grey.
+
+    One object per name: napari keeps every colormap that a layer ever had.
+    """
     from napari.utils.colormaps import Colormap, ensure_colormap
 
     try:
@@ -63,7 +70,7 @@ def with_missing(colormap: str) -> Any:
         colors=base.colors,
         controls=base.controls,
         interpolation=base.interpolation,
-        name=base.name,
+        name=base.name + GREY_GAPS,
         nan_color=hex_rgba(MISSING),
     )
 

@@ -26,6 +26,7 @@ from napari_stomics.layers.tags import (
     UNITS,
     layer_affine,
     new_tag,
+    own,
     place,
     section_placement,
     tag,
@@ -182,25 +183,18 @@ def _registration(easel: Easel, result: Registration) -> None:
 
 def source_extent(viewer: ViewerModel, section: str) -> NDArray[np.float64] | None:
     """(2, 2) lowest and highest (x, y) um of a section's layers, in its own frame."""
-    corners = []
-    for layer in tagged(viewer, section=section, role=("image", "labels", "spots", "shapes")):
-        if tag(layer).get("unwarped") is not None:
-            data = np.asarray(tag(layer)["unwarped"])[:, ::-1] if _flat(layer) else None
-            if data is not None:
-                corners.append(Affine(np.array(tag(layer)["own"])).apply(data))
-            continue
-        low, high = layer.extent.world
-        box = np.array([[low[1], low[0]], [high[1], low[0]], [low[1], high[0]], [high[1], high[0]]])
-        placed = Affine(np.array(tag(layer)["placement"]))
-        corners.append(placed.inverse().apply(box))
-    if not corners:
-        return None
-    points = np.vstack(corners)
-    return np.array([points.min(axis=0), points.max(axis=0)])
-
-
-def _flat(layer: Layer) -> bool:
-    return isinstance(tag(layer)["unwarped"], np.ndarray)
+    boxes = []
+    for layer in tagged(viewer, section=section, role=("image", "labels", "spots")):
+        if tag(layer)["role"] != "spots":
+            height, width = (layer.data[0] if layer.multiscale else layer.data).shape[:2]
+            points = np.array([[0, 0], [width, 0], [0, height], [width, height]], float)
+        else:
+            unwarped = tag(layer).get("unwarped")
+            points = np.asarray(layer.data if unwarped is None else unwarped)[:, ::-1]
+        if len(points):
+            points = own(layer).apply(points)
+            boxes += [points.min(axis=0), points.max(axis=0)]
+    return np.array([np.min(boxes, axis=0), np.max(boxes, axis=0)]) if boxes else None
 
 
 def _transport_plan(easel: Easel, result: TransportPlan) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_stomics.core.errors import UserError
+from napari_stomics.layers.palette import GREY_GAPS
 from napari_stomics.layers.tags import real_viewer, tag, tagged
 
 if TYPE_CHECKING:
@@ -212,6 +213,7 @@ def _plain(name: str) -> str | None:
     """Name of a colormap that a session can name; None for one that the user made."""
     from napari.utils.colormaps import AVAILABLE_COLORMAPS
 
+    name = name.removesuffix(GREY_GAPS)
     return name if name in AVAILABLE_COLORMAPS else None
 
 
