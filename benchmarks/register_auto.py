@@ -19,8 +19,8 @@ PROTOCOL = (
     "source to target; median distance over all landmarks in target pixels; landmarks are not "
     "used by the registration; default model is affine, the others are run beside it; one "
     "thread, cpu_s without decoding the image. Peer: least-squares fit on the same landmarks, "
-    "scored on them. Settings chosen on mob 1-2, 1-3, 1-4, 2-3, 2-4, 11-12 and lung Cc10; "
-    "mob 3-4, lung Ki67, CD31, proSPC and the lesions only confirmed them."
+    "scored on them. Settings chosen by the mean over mob 1-2, 1-3, 1-4, 2-3, 2-4, 11-12 and lung "
+    "Cc10; mob 3-4, lung Ki67, CD31, proSPC and the lesions were seen beside but did not decide."
 )
 
 

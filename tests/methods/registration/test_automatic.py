@@ -189,6 +189,23 @@ def test_fluorescence_against_brightfield(density: NDArray[Any]) -> None:
     assert error_px(found, truth, density) < 1.5
 
 
+def test_a_hazy_dark_background_is_background(density: NDArray[Any]) -> None:
+    truth = about_centre(-30.0, 1.0, False, (0.0, 80.0))
+    glow = (90 + 160 * np.clip(moved(density, truth), 0, 1)).astype(np.uint8)[..., None]
+    found = register(section(brightfield(density), "a"), section(glow, "b", channels=("marker",)))
+    assert error_px(found, truth, density) < 1.5
+
+
+def test_unrelated_images_are_warned_of(density: NDArray[Any]) -> None:
+    rng = np.random.default_rng(4)
+    noise = rng.integers(0, 255, (200, 200, 3)).astype(np.uint8)
+    heard: list[str] = []
+    pair = ImagePair(section(brightfield(density), "a"), section(noise, "b", EXTENT / 200))
+    register_images(pair, AutomaticParams(), JobContext(on_warning=heard.append))
+    assert len(heard) == 1
+    assert "agrees poorly" in heard[0]
+
+
 def test_pen_strokes_and_a_bubble_do_not_mislead(density: NDArray[Any]) -> None:
     truth = about_centre(110.0, 1.0, False, (0.0, 0.0))
     target = brightfield(moved(density, truth))

@@ -19,6 +19,7 @@ from napari_stomics.methods.registration.automatic import (
     AutomaticParams,
     register_images,
 )
+from napari_stomics.methods.registration.suggest import suggest_landmarks
 
 pytestmark = pytest.mark.data
 
@@ -36,7 +37,9 @@ def load(image: Path, um: float) -> SectionImage:
     from PIL import Image
 
     pixels = np.asarray(Image.open(image).convert("RGB"))
-    return SectionImage(image.stem, (pixels, pixels[::4, ::4]), Affine(np.diag([um, um, 1.0])))
+    h, w = pixels.shape[0] // 4, pixels.shape[1] // 4
+    small = pixels[: 4 * h, : 4 * w].reshape(h, 4, w, 4, 3).mean(axis=(1, 3)).astype(np.uint8)
+    return SectionImage(image.stem, (pixels, small), Affine(np.diag([um, um, 1.0])))
 
 
 def load_pair(
@@ -98,6 +101,27 @@ def test_lung_between_stains(stomics_data: Path, stain: str) -> None:
     reached = median_px(found.transform.apply(source), target, 1.0)
     assert reached < 1.5 * median_px(best_affine(source, target), target, 1.0)
     assert found.margin > SMALL_MARGIN
+
+
+@pytest.mark.parametrize("pair", [("01", "02"), ("11", "12")])
+def test_suggestions_come_nearer_than_the_map(stomics_data: Path, pair: tuple[str, str]) -> None:
+    from scipy.interpolate import RBFInterpolator
+
+    folder = stomics_data / "mob_stahl2016"
+    inputs, source, target = load_pair(
+        (folder / f"Rep{pair[0]}_HE.jpg", folder / f"Rep{pair[1]}_HE.jpg"),
+        (folder / f"Rep{pair[0]}_landmarks.csv", folder / f"Rep{pair[1]}_landmarks.csv"),
+        (MOB_UM[pair[0]], MOB_UM[pair[1]]),
+    )
+    found = register_images(inputs, AutomaticParams(), JobContext())
+    suggested = suggest_landmarks(inputs, found, 20, JobContext())
+    assert len(suggested) >= 8
+    places = np.array([s.source for s in suggested])
+    offered = np.array([s.target for s in suggested])
+    # What the landmarks themselves say of those places: a smooth spline through them.
+    spline = RBFInterpolator(source, target, kernel="thin_plate_spline", smoothing=1e6)
+    told = spline(places)
+    assert median_px(offered, told, 1.0) < median_px(found.transform.apply(places), told, 1.0)
 
 
 def test_sections_turned_and_mirrored_by_hand(stomics_data: Path) -> None:

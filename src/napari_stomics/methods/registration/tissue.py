@@ -27,6 +27,9 @@ from napari_stomics.methods.registration.raster import (
 OVERVIEW_CELLS = 256
 """Cells along the longer side of the overview on which the appearance is learnt."""
 
+PHOTOGRAPH = {"r", "g", "b", "a", "red", "green", "blue", "alpha"}
+"""Channel names of a colour picture, which is more often brightfield than not."""
+
 
 @dataclass(frozen=True)
 class Appearance:
@@ -110,7 +113,8 @@ def learn_appearance(
         raise _blank(image)
     grey = ((pixels - low) / np.maximum(high - low, 1e-9)).mean(axis=-1)
     contrast = _flatness(grey)[ok]
-    bright, void = _polarity(values, grey[ok], contrast)
+    photograph = {str(n).lower() for n in image.channels} <= PHOTOGRAPH
+    bright, void = _polarity(values, grey[ok], contrast, 0.3 if photograph else 0.5)
     side = ((grey[ok] > 0.5) == bright) & (values.max(axis=-1) > void)
     flat = side & (contrast <= np.quantile(contrast[side], 0.25)) if side.any() else ~side
     background = np.median(values[flat], axis=0)
@@ -124,11 +128,11 @@ def learn_appearance(
     return Appearance(bright, background, void, unit, threshold / unit, channels)
 
 
-def _polarity(values: Array, grey: Array, contrast: Array) -> tuple[bool, float]:
+def _polarity(values: Array, grey: Array, contrast: Array, darkest: float) -> tuple[bool, float]:
     """Whether the background is bright, and the value up to which a pixel is black padding.
 
     Stained tissue seldom absorbs 70 % of the light over a whole coarse pixel,
-    so an image without such dark pixels is brightfield. One whose dark pixels
+    so a photograph without pixels below ``darkest`` is brightfield. One whose dark pixels
     are all but black, with nothing between them and the rest, is brightfield
     that was masked or padded with black. Otherwise the flattest pixels, which
     are background, decide.
@@ -136,7 +140,7 @@ def _polarity(values: Array, grey: Array, contrast: Array) -> tuple[bool, float]
     relative = values.mean(axis=-1) / max(float(np.percentile(values.mean(axis=-1), 99.5)), 1e-9)
     if values.min() < 0:
         return False, -np.inf
-    if np.percentile(relative, 5) > 0.3:
+    if np.percentile(relative, 5) > darkest:
         return True, -np.inf
     padding = relative < 0.04
     rest = relative[~padding]
