@@ -49,9 +49,9 @@ class Autosaver(QObject):
         self._beat.timeout.connect(self._file_beat)
         self._beat.start()
         session = bench.session
-        session.undo.changed.connect(self._delay.start)
-        session.landmarks.changed.connect(self._delay.start)
-        session.section_added.connect(lambda _: self._delay.start())
+        session.undo.changed.connect(self._later)
+        session.landmarks.changed.connect(self._later)
+        session.section_added.connect(self._later)
         session.study_changed.connect(self._on_opened)
         session.saved.connect(self._on_saved)
         app = QCoreApplication.instance()
@@ -132,6 +132,9 @@ class Autosaver(QObject):
             "steps": session.unsaved_steps(),
             "look": self._bench.shown(),
         }
+
+    def _later(self, *_: Any) -> None:
+        self._delay.start()
 
     def _on_opened(self) -> None:
         self._delay.stop()
