@@ -124,7 +124,6 @@ def test_a_drag_is_followed_live_and_undone_in_one_step(
     if not mode_first:
         layer.mode = "add"
     layer.mode = "select"
-    layer.size = 10.0
     seen: list[tuple[float, float]] = []
     model.changed.connect(lambda: seen.append(model.positions("A")["L1"]))
     drag(shown.viewer, layer, [(100, 150), (105, 151), (110, 152), (120, 155)])
@@ -144,7 +143,6 @@ def test_a_drag_on_a_moved_section_is_in_the_sections_own_micrometres(
     paint(shown.viewer, shown.study, result, "reg")  # type: ignore[attr-defined]
     layer = shown.layers["A"]
     layer.mode = "select"
-    layer.size = 10.0
     start, end = transform.apply(np.array([[150.0, 100.0], [170.0, 90.0]]))[:, ::-1]
     np.testing.assert_allclose(layer.data_to_world(layer.data[0]), start)
     drag(shown.viewer, layer, [tuple(start), tuple(end)])
@@ -203,3 +201,13 @@ def test_a_layer_that_the_user_deletes_leaves_the_landmarks(shown: LandmarkLayer
     shown.close()
     assert not [layer for layer in shown.viewer.layers if "Landmarks" in layer.name]
     shown.model.add(positions={"A": (3.0, 4.0)})
+
+
+def test_landmarks_keep_their_size_on_screen(shown: LandmarkLayers) -> None:
+    layer, camera = shown.layers["A"], shown.viewer.scene.camera
+    camera.zoom = 2.0
+    before = np.array(layer.size)
+    camera.zoom = 8.0
+    np.testing.assert_allclose(layer.size, before / 4)
+    layer.add([50.0, 60.0])
+    np.testing.assert_allclose(layer.size, before[0] / 4)

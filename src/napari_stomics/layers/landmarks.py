@@ -20,6 +20,7 @@ from napari_stomics.layers.tags import (
     section_placement,
     shown_sections,
     tag,
+    tagged,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 _PIXELS = 14
 """Size on screen, whatever the zoom: landmarks are handles, not things of a size."""
-_SIZE_UM = 1e-3
 _SELECTED = "#ffffff"
 _OUTLIER = "#ff1744"
 
@@ -71,12 +71,14 @@ class LandmarkLayers:
         self.model.changed.connect(self.sync)
         self.model.selection_changed.connect(self._show_selection)
         self.viewer.layers.events.removed.connect(self._on_removed)
+        self.viewer.scene.camera.events.zoom.connect(self._follow_zoom)
 
     def close(self) -> None:
         """Take the layers away and stop listening."""
         self.model.changed.disconnect(self.sync)
         self.model.selection_changed.disconnect(self._show_selection)
         self.viewer.layers.events.removed.disconnect(self._on_removed)
+        self.viewer.scene.camera.events.zoom.disconnect(self._follow_zoom)
         layers = [*self.layers.values(), *self.ghosts.values()]
         self.layers.clear()
         self.ghosts.clear()
@@ -116,8 +118,10 @@ class LandmarkLayers:
         with self._unheard():
             layer.data = _to_yx([positions[name] for name in names])
             layer.features = {"landmark": np.array(names, dtype=object)}
-            layer.symbol = "ring"
-            layer.face_color = self._colours(names)
+            layer.symbol = "disc"
+            layer.face_color = "transparent"
+            layer.border_color = self._colours(names)
+            layer.border_width = 0.2
 
     def place_like(self, section: str) -> None:
         """Follow the section's other layers after they were moved."""
@@ -170,14 +174,14 @@ class LandmarkLayers:
             np.zeros((0, 2)),
             ndim=2,
             name=name,
-            size=_SIZE_UM,
-            canvas_size_limits=(_PIXELS, _PIXELS),
-            border_width=0.15,
+            size=self._size,
+            canvas_size_limits=(0, 10_000),
+            border_width=0.12,
             features={"landmark": np.zeros(0, dtype=object)},
             text={
                 "string": "{landmark}",
                 "size": 10,
-                "color": "white",
+                "color": self._text_colour(section),
                 "anchor": "upper_left",
                 "translation": (0.0, 0.0),
             },
@@ -185,6 +189,25 @@ class LandmarkLayers:
             affine=layer_affine(Affine.identity(), placed),
             metadata={TAG: new_tag(section, role, None, placed)},
         )
+
+    @property
+    def _size(self) -> float:
+        """Micrometres that are as long as a landmark is wide on screen."""
+        return _PIXELS / max(float(self.viewer.scene.camera.zoom), 1e-9)
+
+    def _follow_zoom(self) -> None:
+        """Keep the size on screen; a limit on the canvas would do so, but on the border too."""
+        for layer in (*self.layers.values(), *self.ghosts.values()):
+            with self._unheard():
+                if len(layer.data):
+                    layer.size = self._size
+                layer.current_size = self._size
+
+    def _text_colour(self, section: str) -> str:
+        """Dark on a bright picture, white on a dark one."""
+        images = tagged(self.viewer, section=section, role="image")
+        bright = any(getattr(layer, "rgb", False) for layer in images)
+        return "#101010" if bright else "white"
 
     def _restyle(self) -> None:
         for section, layer in self.layers.items():
@@ -203,7 +226,7 @@ class LandmarkLayers:
             with self._unheard():
                 layer.face_color = self._colours(names)
                 layer.border_color = border
-                layer.border_width = np.where(chosen | bad, 0.3, 0.12)
+                layer.border_width = np.where(chosen | bad, 0.25, 0.12)
                 layer.symbol = np.where(bad, "diamond", "disc")
 
     def _show_selection(self, name: str) -> None:

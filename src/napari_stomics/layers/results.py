@@ -214,7 +214,7 @@ def _transport_plan(easel: Easel, result: TransportPlan) -> None:
         data,
         f"Plan {result.source} → {result.target}{note}",
         entry,
-        width=diameter / 4,
+        width=diameter / 5,
         style="arrow",
         features={
             "entropy": np.asarray(result.entropy, np.float64)[rows],

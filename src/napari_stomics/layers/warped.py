@@ -21,8 +21,8 @@ _MAGNITUDE_PIXELS = 160
 def grid_segments(transform: Transform, extent: NDArray[Any]) -> NDArray[np.float64]:
     """Lines of a square grid on the source, carried into the target.
 
-    Segments of a Vectors layer rather than paths of a Shapes layer, which are
-    triangulated: the grid must follow a landmark that is being dragged.
+    Segments of a Vectors layer, which nobody can edit by mistake; it redraws as
+    fast as paths of a Shapes layer would.
 
     Parameters
     ----------
