@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from napari_stomics.core.errors import UserError
 from napari_stomics.core.results import (
-    Candidate,
     Domains,
     Embedding,
     LabelTransfer,
@@ -32,6 +31,7 @@ from napari_stomics.data.changes import (
     SetSectionTable,
     SetTableEntry,
 )
+from napari_stomics.data.registrations import details_of, registration_of
 
 if TYPE_CHECKING:
     from napari_stomics.data.schema import RunRecord
@@ -125,7 +125,7 @@ def _write_registration(study: Study, result: Registration, key: str, run_id: st
 
     def do(target: Study) -> None:
         stored[:] = [store_registration(target, result, run=run_id)]
-        target.record.registrations[-1].details = _registration_details(result)
+        target.record.registrations[-1].details = details_of(result)
 
     def undo(target: Study) -> None:
         remove_registration(target, stored[0])
@@ -133,66 +133,8 @@ def _write_registration(study: Study, result: Registration, key: str, run_id: st
     return [Call(do, undo)]
 
 
-def _registration_details(result: Registration) -> dict[str, Any]:
-    return {
-        "names": list(result.names),
-        "residuals": _plain(result.residuals),
-        "leave_one_out": _plain(result.leave_one_out),
-        "outliers": [bool(flag) for flag in result.outliers],
-        "fold_fraction": float(result.fold_fraction),
-        "candidates": [
-            {
-                "transform": c.transform.to_dict(),
-                "score": float(c.score),
-                "mirrored": bool(c.mirrored),
-                "rotation": float(c.rotation),
-            }
-            for c in result.candidates
-        ],
-        "margin": _plain([result.margin])[0],
-        "source_pixel_size": _plain([result.source_pixel_size])[0],
-        "converged": bool(result.converged),
-    }
-
-
-def _plain(values: Any) -> list[float | None]:
-    """Floats for JSON, which has no NaN."""
-    return [float(v) if np.isfinite(v) else None for v in values]
-
-
-def _floats(values: list[float | None]) -> NDArray[np.float64]:
-    return np.array([_float(v) for v in values], float)
-
-
-def _float(value: float | None) -> float:
-    return float("nan") if value is None else float(value)
-
-
 def _read_registration(study: Study, key: str, run: RunRecord) -> Registration:
-    from napari_stomics.core.transforms import transform_from_dict
-
-    record = next(r for r in study.record.registrations if r.run == run.id)
-    more = record.details
-    candidates = (
-        Candidate(transform_from_dict(c["transform"]), c["score"], c["mirrored"], c["rotation"])
-        for c in more["candidates"]
-    )
-    return Registration(
-        source=record.source,
-        target=record.target,
-        transform=transform_from_dict(record.transform),
-        model=record.model,
-        driver=record.driver,
-        names=tuple(more["names"]),
-        residuals=_floats(more["residuals"]),
-        leave_one_out=_floats(more["leave_one_out"]),
-        outliers=np.array(more["outliers"], bool),
-        fold_fraction=more["fold_fraction"],
-        candidates=tuple(candidates),
-        margin=_float(more["margin"]),
-        source_pixel_size=_float(more["source_pixel_size"]),
-        converged=more["converged"],
-    )
+    return registration_of(next(r for r in study.record.registrations if r.run == run.id))
 
 
 def _write_plan(study: Study, result: TransportPlan, key: str, run_id: str) -> list[Change]:
