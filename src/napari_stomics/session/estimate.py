@@ -41,10 +41,12 @@ class LiveEstimate:
         params: LandmarkParams | None = None,
     ) -> None:
         """Choose the sections or the model, and refit."""
+        before = (self.source, self.target)
         self.source = self.source if source is None else source
         self.target = self.target if target is None else target
         self.params = params or self.params
-        self.update()
+        # Two pairs of sections may lack an estimate for the very same reason.
+        self._refit(news=before != (self.source, self.target))
 
     @property
     def pairs(self) -> LandmarkPairs:
@@ -53,6 +55,9 @@ class LiveEstimate:
 
     def update(self) -> None:
         """Refit to the landmarks as they are now."""
+        self._refit()
+
+    def _refit(self, news: bool = False) -> None:
         before = (self.registration, self.problem)
         self.registration, self.problem = None, ""
         if not self.source or not self.target or self.source == self.target:
@@ -62,5 +67,5 @@ class LiveEstimate:
                 self.registration = register_landmarks(self.pairs, self.params, JobContext())
             except UserError as error:
                 self.problem = str(error)
-        if before != (None, self.problem):
+        if news or before != (None, self.problem):
             self.changed.emit()
