@@ -196,7 +196,7 @@ class TransportPlan:
             "mass": float(self.plan.sum()),
             "objective": float(self.objective[-1]) if len(self.objective) else None,
             "marginal_error": float(self.marginal_error),
-            "median_entropy": float(np.nanmedian(self.entropy)),
+            "median_entropy": _median(self.entropy),
             "alpha": float(self.alpha),
             "converged": bool(self.converged),
             "reason": self.reason,
@@ -250,7 +250,7 @@ class LabelTransfer:
             "accuracy": float(self.accuracy),
             "ceiling": float(self.ceiling),
             "spot_accuracy": float(self.spot_accuracy),
-            "median_entropy": float(np.nanmedian(self.entropy)),
+            "median_entropy": _median(self.entropy),
         }
 
 
@@ -289,7 +289,7 @@ class Embedding:
             "components": int(self.values.shape[1]),
             "modalities": list(self.modalities),
             "explained_variance": float(np.sum(self.explained_variance)),
-            "median_disagreement": float(np.nanmedian(self.disagreement)),
+            "median_disagreement": _median(self.disagreement),
         }
 
 
@@ -332,8 +332,8 @@ class Domains:
         return {
             "section": self.section,
             "sizes": {str(n): int(c) for n, c in zip(names, counts, strict=True)},
-            "median_entropy": float(np.nanmedian(self.entropy)),
-            "median_stability": float(np.nanmedian(self.stability)),
+            "median_entropy": _median(self.entropy),
+            "median_stability": _median(self.stability),
             "ari": float(self.ari),
             "nmi": float(self.nmi),
             "converged": bool(self.converged),

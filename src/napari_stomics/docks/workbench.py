@@ -60,7 +60,8 @@ class Workbench(QObject):
         self.session = Session()
         self._on_screen = False
         self._comparison: CompareController | None = None
-        self._gallery = Gallery(viewer, lambda: self.compared_mode != "normal")
+        self._restoring = False
+        self._gallery = Gallery(viewer, lambda: self._restoring or self.compared_mode != "normal")
         self.runner: JobRunner = job_runner(viewer)
         self.autosaver = Autosaver(self)
         self.session.study_changed.connect(self._show_study)
@@ -274,7 +275,12 @@ class Workbench(QObject):
                 self._paint_stored(run)
             self._gallery.dismissed = False
             self._lay_out(fit=False)
-            self._restore_look()
+            # The saved order comes first; the gallery then keeps it within each section.
+            self._restoring = True
+            try:
+                self._restore_look()
+            finally:
+                self._restoring = False
             self._gallery.arrange()
         self.study_opened.emit()
         self.results_changed.emit()
