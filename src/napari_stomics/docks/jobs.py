@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 from qtpy.QtCore import QCoreApplication, QObject, QThread, QTimer, Signal
 from qtpy.QtWidgets import QDockWidget, QWidget
@@ -162,7 +162,8 @@ class JobRunner(QObject):
         self._notify = notify
         self._active: list[Job] = []
         self._serving: set[int] = set()
-        self._watched: list[QWidget] = []
+        # Weak: a window that is closed must not live on in its runner.
+        self._watched: list[ReferenceType[QWidget]] = []
         self._timer = QTimer(self)
         self._timer.setInterval(POLL_MS)
         self._timer.timeout.connect(self._poll)
@@ -237,8 +238,8 @@ class JobRunner(QObject):
         window = widget.window()
         while isinstance(window, QDockWidget) and window.parentWidget() is not None:
             window = window.parentWidget().window()
-        if all(window is not known for known in self._watched):
-            self._watched.append(window)
+        if all(window is not known() for known in self._watched):
+            self._watched.append(ref(window))
             window.destroyed.connect(self._window_destroyed)
 
     def stop_all(self) -> None:

@@ -136,7 +136,7 @@ class LandmarkDock(QWidget):
     def showEvent(self, event: Any) -> None:
         """Know the window, to leave its canvas alone once it is gone."""
         super().showEvent(event)
-        self.links.window = main_window(self)
+        self.links.stand_in(main_window(self))
 
     def event(self, event: Any) -> bool:
         """Give the canvas back when napari takes the dock out of its window; take it up again."""

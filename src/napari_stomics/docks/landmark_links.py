@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
+from weakref import ReferenceType, ref
 
 from qtpy.compat import isalive
 from qtpy.QtWidgets import QDockWidget, QWidget
@@ -44,8 +45,7 @@ class Links:
         self._view = view
         self._keys: KeyMap | None = None
         self._borrowing = False
-        self.window: QWidget | None = None
-        """The main window, once the dock stands in one."""
+        self._window: ReferenceType[QWidget] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -59,6 +59,10 @@ class Links:
             self._viewer.layers.selection.events.active.connect(self._follow_active)
             for signal, slot in self._listeners:
                 signal.connect(slot)
+
+    def stand_in(self, window: QWidget) -> None:
+        """Know the main window, to leave its canvas alone once it is gone."""
+        self._window = ref(window)
 
     def borrow_keys(self, wanted: bool) -> None:
         """Take keys from whichever layer is active, or give them back."""
@@ -78,7 +82,8 @@ class Links:
         keys.unbind()
         self._viewer.layers.selection.events.active.disconnect(self._follow_active)
         # At the end of the program what sends the signals may have been destroyed as well.
-        if self.window is not None and not isalive(self.window):
+        window = None if self._window is None else self._window()
+        if self._window is not None and (window is None or not isalive(window)):
             return
         for signal, slot in self._listeners:
             # Qt has disconnected what it destroyed.
