@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtGui import QColor, QIcon, QPixmap
-from qtpy.QtWidgets import (
-    QComboBox,
-    QHBoxLayout,
-    QLabel,
-    QLineEdit,
-    QListWidget,
-    QListWidgetItem,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
-from superqt import QLabeledDoubleRangeSlider
+from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtWidgets import QLabel, QLineEdit, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 
+from napari_stomics.docks.colour_range import ColourRange
+from napari_stomics.docks.legend import Legend
+from napari_stomics.docks.messages import describe_failure
+from napari_stomics.docks.name_combo import NameCombo
 from napari_stomics.docks.workbench import Workbench, told_to_user
 
+if TYPE_CHECKING:
+    from napari_stomics.data.study import Study
+    from napari_stomics.layers.colour import Colouring, Match
+
 _ALL = "All sections"
-_SEARCH_DELAY_MS = 150
+_SEARCH_DELAY_MS = 80
+_MOST = 100
+"""Names listed at most: whoever wants more types another letter."""
+
+
+class Painted(NamedTuple):
+    """One section's spots with the colours found for them."""
+
+    section: str
+    values: Colouring
+    ahead: Any = None
 
 
 class ColourPanel(QWidget):
@@ -37,184 +46,308 @@ class ColourPanel(QWidget):
     def __init__(self, bench: Workbench, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._bench = bench
-        self._where = QComboBox()
-        self._text = QLineEdit()
-        self._text.setPlaceholderText("type a part of a gene, protein or annotation")
-        self._text.setClearButtonEnabled(True)
-        self._found, self._legend = QListWidget(), QListWidget()
-        self._range = QLabeledDoubleRangeSlider(Qt.Orientation.Horizontal)
-        self._reset = QPushButton("Reset range")
-        self._note = QLabel("")
-        self._note.setWordWrap(True)
-        self._coloured: list[tuple[Any, Any]] = []
-        self._delay = QTimer(self)
-        self._delay.setSingleShot(True)
-        self._delay.setInterval(_SEARCH_DELAY_MS)
+        self.where = NameCombo()
+        self.where.setToolTip("Sections whose spots are coloured.")
+        self.text = SearchLine()
+        self.found = QListWidget()
+        self.note = QLabel()
+        self.note.setWordWrap(True)
+        self.range = ColourRange()
+        self.legend = Legend()
+        self._painted: list[Painted] = []
+        self._delay = _timer(self, _SEARCH_DELAY_MS, self.search)
         self._build()
         self._connect()
-        self.refresh()
 
     def _build(self) -> None:
+        self.found.setFixedHeight(112)
+        self.found.setUniformItemSizes(True)
+        self.found.setAccessibleName("Names found")
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        self._found.setFixedHeight(110)
-        self._legend.setMaximumHeight(140)
-        self._legend.setSelectionMode(QListWidget.SelectionMode.NoSelection)
-        row = QHBoxLayout()
-        row.addWidget(QLabel("Colour range"))
-        row.addStretch()
-        row.addWidget(self._reset)
-        self._range_row = QWidget()
-        inner = QVBoxLayout(self._range_row)
-        inner.setContentsMargins(0, 0, 0, 0)
-        inner.addLayout(row)
-        inner.addWidget(self._range)
-        for widget in (self._where, self._text, self._found, self._note):
+        column.setSpacing(4)
+        for widget in (self.where, self.text, self.found, self.note, self.range, self.legend):
             column.addWidget(widget)
-        column.addWidget(self._range_row)
-        column.addWidget(self._legend)
-        self._range_row.hide()
-        self._legend.hide()
+        for widget in (self.note, self.range, self.legend):
+            widget.hide()
 
     def _connect(self) -> None:
-        self._text.textChanged.connect(lambda _: self._delay.start())
-        self._delay.timeout.connect(self.search)
-        self._where.currentTextChanged.connect(self.search)
-        self._text.returnPressed.connect(self._colour_first)
-        self._found.itemClicked.connect(self._on_chosen)
-        self._found.itemActivated.connect(self._on_chosen)
-        self._range.valueChanged.connect(self._on_range)
-        self._reset.clicked.connect(self._on_reset)
-        self._bench.study_opened.connect(self.refresh)
-        self._bench.results_changed.connect(self.search)
+        self.text.textChanged.connect(self._delay.start)
+        self.text.moved.connect(self._move_row)
+        self.text.returnPressed.connect(self._colour_chosen)
+        self.where.currentTextChanged.connect(self.search)
+        self.found.itemClicked.connect(self._on_chosen)
+        self.found.itemActivated.connect(self._on_chosen)
+        self.range.limits_changed.connect(self._on_limits)
+        self.range.reset_wanted.connect(self._on_reset)
+        self.range.colormap_changed.connect(self._on_colormap)
+
+    # -- searching ---------------------------------------------------------------------------
 
     def refresh(self) -> None:
-        """List the sections anew."""
+        """List the sections anew, and show what their spots are coloured by already."""
         names = self._bench.session.section_names
-        self._where.blockSignals(True)
-        self._where.clear()
-        self._where.addItems(([_ALL] if len(names) > 1 else []) + names)
-        self._where.blockSignals(False)
+        self.where.set_names(([_ALL] if len(names) > 1 else []) + names)
+        self.where.setVisible(len(names) > 1)
+        self._painted = []
+        self.range.hide()
+        self.legend.show_entries([])
         self.search()
+        self._take_over()
 
     def sections(self) -> list[str]:
-        """Sections that are coloured: those that have spots."""
-        session = self._bench.session
-        chosen = self._where.currentText()
-        names = session.section_names if chosen in ("", _ALL) else [chosen]
-        return [n for n in names if n in session.study.record.sections and _has_spots(session, n)]
+        """Sections that are coloured: those that have spots and values."""
+        record = self._bench.session.study.record
+        chosen = self.where.currentText()
+        names = list(record.sections) if chosen in ("", _ALL) else [chosen]
+        return [n for n in names if n in record.sections and record.sections[n].tables]
 
-    def search(self, *_: Any) -> None:
+    def search(self) -> None:
         """Fill the list with what matches the text."""
         from napari_stomics.layers.features import search_features
 
-        self._found.clear()
-        seen: dict[Any, None] = {}
-        for name in self.sections():
-            for match in search_features(self._bench.session.study, name, self._text.text()):
-                seen.setdefault(match, None)
-        for match in list(seen)[:100]:
-            item = QListWidgetItem(match.label, self._found)
+        study, text = self._bench.session.study, self.text.text()
+        seen: dict[Match, None] = {}
+        self.found.clear()
+        with told_to_user("Search"):
+            for name in self.sections():
+                seen.update(dict.fromkeys(search_features(study, name, text, limit=_MOST)))
+        for match in list(_best_first(seen, text))[:_MOST]:
+            item = QListWidgetItem(match.label, self.found)
             item.setData(Qt.ItemDataRole.UserRole, match)
-        if self._text.text() and not seen:
-            self._note.setText("Nothing of that name.")
-        elif not self.sections():
-            self._note.setText("No section with spots is open.")
+        if text and not seen:
+            self._say("Nothing of that name.")
         else:
-            self._note.setText("")
+            self._say("" if self.sections() else "No section has spots with values.")
 
-    def colour(self, match: Any) -> None:
-        """Colour the chosen sections' spots by a match, on one common range."""
+    def _say(self, text: str) -> None:
+        self.note.setText(text)
+        self.note.setVisible(bool(text))
+
+    # -- colouring ---------------------------------------------------------------------------
+
+    def colour(self, match: Match, limits: tuple[float, float] | None = None) -> None:
+        """Colour the chosen sections' spots by a match, on one common range, in the background."""
+        study, names = self._bench.session.study, self.sections()
+        layers = {name: self._spots(name) for name in names}
+        look = self.range.colormap
+        self._bench.runner.start(
+            lambda ctx: _paint_all(study, layers, match, look, limits),
+            title=f"Colour by {match.key}",
+            kind="colour",
+            on_done=partial(_answer, self, study, match),
+            on_failed=partial(_complain, self, match),
+            owner=self,
+            threads=1,
+        )
+
+    def show_painted(self, match: Match, painted: list[Painted]) -> None:
+        """Give the layers the colours that were worked out for them."""
+        from napari_stomics.layers.colour import apply_colouring, clear_colouring
+
+        shown = []
+        for each in painted:
+            layer = self._spots(each.section)
+            if layer is not None:
+                apply_colouring(layer, each.values, each.ahead)
+                shown.append(each)
+        without = [n for n in self.sections() if n not in {each.section for each in painted}]
+        for name in without:
+            layer = self._spots(name)
+            if layer is not None:
+                clear_colouring(layer)
+        self._painted = [replace_ahead(each) for each in shown]
+        self._say(f"{match.key} is not in {', '.join(without)}." if without else "")
+        self._show_values(match)
+
+    def _show_values(self, match: Match) -> None:
+        numeric = [each.values for each in self._painted if each.values.numeric]
+        if numeric:
+            self.range.show_values(match.key, [v.values for v in numeric], numeric[0].limits)
+            self.range.set_colormap(numeric[0].colormap)
+        self.range.setVisible(bool(numeric))
+        entries = dict(entry for each in self._painted for entry in each.values.legend)
+        self.legend.show_entries(list(entries.items()))
+
+    def _spots(self, section: str) -> Any | None:
         from napari_stomics.layers.section import find_section
 
-        study, viewer = self._bench.session.study, self._bench.viewer
-        self._coloured = []
-        found = []
-        with told_to_user(f"Colour by {match.key}"):
-            for name, values in _colourings(study, self.sections(), match).items():
-                layers = find_section(viewer, name)
-                if layers is not None and layers.colourable is not None:
-                    found.append((layers.colourable, values))
-            self._apply(found)
+        found = find_section(self._bench.viewer, section)
+        return None if found is None else found.colourable
 
-    def _apply(self, found: list[tuple[Any, Any]]) -> None:
-        from napari_stomics.layers.colour import apply_colouring
+    def _take_over(self) -> None:
+        """Show the range and the legend of what a restored study was coloured by."""
+        from napari_stomics.layers.features import Match
+        from napari_stomics.layers.tags import tag
 
-        for layer, values in found:
-            apply_colouring(layer, values)
-        self._coloured = found
-        numeric = [values for _, values in found if values.numeric]
-        self._range_row.setVisible(bool(numeric))
-        if numeric:
-            self._show_range(numeric)
-        legend = dict(entry for _, values in found for entry in values.legend)
-        self._show_legend(legend)
+        for name in self.sections():
+            layer = self._spots(name)
+            colour = tag(layer).get("colour") if layer is not None else None
+            if colour is not None:
+                self.range.set_colormap(colour["colormap"])
+                match = Match(colour["key"], colour["kind"], colour["modality"])
+                self.colour(match, colour["limits"] and tuple(colour["limits"]))
+                return
 
-    def _show_range(self, numeric: list[Any]) -> None:
-        import numpy as np
+    # -- slots -------------------------------------------------------------------------------
 
-        finite = np.concatenate([v.values[np.isfinite(v.values)] for v in numeric])
-        low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
-        limits = numeric[0].limits
-        self._range.blockSignals(True)
-        self._range.setRange(min(low, limits[0]), max(high, limits[1], low + 1e-9))
-        self._range.setValue(limits)
-        self._range.blockSignals(False)
+    def on_layer_removed(self) -> None:
+        """Forget sections whose spots the user removed."""
+        self._painted = [each for each in self._painted if self._spots(each.section) is not None]
+        if not self._painted:
+            self.range.hide()
+            self.legend.show_entries([])
 
-    def _show_legend(self, legend: dict[str, str]) -> None:
-        self._legend.clear()
-        for name, colour in legend.items():
-            swatch = QPixmap(14, 14)
-            swatch.fill(QColor(colour))
-            self._legend.addItem(QListWidgetItem(QIcon(swatch), name or "(none)"))
-        self._legend.setVisible(bool(legend))
-        self._legend.setFixedHeight(min(140, 8 + 20 * max(len(legend), 1)))
+    def _move_row(self, step: int) -> None:
+        count = self.found.count()
+        if count:
+            self.found.setCurrentRow(min(max(self.found.currentRow() + step, 0), count - 1))
 
-    def _colour_first(self) -> None:
-        self._delay.stop()
-        self.search()
-        if self._found.count():
-            self._found.setCurrentRow(0)
-            self._on_chosen(self._found.item(0))
+    def _colour_chosen(self) -> None:
+        if self._delay.isActive():
+            self._delay.stop()
+            self.search()
+        self._on_chosen(self.found.item(max(self.found.currentRow(), 0)))
 
     def _on_chosen(self, item: QListWidgetItem | None) -> None:
         if item is not None:
             self.colour(item.data(Qt.ItemDataRole.UserRole))
 
-    def _on_range(self, limits: tuple[float, float]) -> None:
+    def _on_limits(self, limits: tuple[float, float]) -> None:
         from napari_stomics.layers.colour import set_limits
+        from napari_stomics.layers.tags import tag
 
-        if limits[0] < limits[1]:
-            with told_to_user("Colour range"):
-                for layer, values in self._coloured:
-                    if values.numeric and layer in self._bench.viewer.layers:
-                        set_limits(layer, limits)
+        with told_to_user("Colour range"):
+            for each in self._painted:
+                layer = self._spots(each.section)
+                if layer is not None and tag(layer).get("companion") is not None:
+                    self.colour(each.values.match, limits)
+                    return
+                if layer is not None and each.values.numeric:
+                    set_limits(layer, limits)
 
     def _on_reset(self) -> None:
-        if self._coloured:
-            self.colour(self._coloured[0][1].match)
+        if self._painted:
+            self.colour(self._painted[0].values.match)
+
+    def _on_colormap(self, name: str) -> None:
+        if self._painted:
+            self.colour(self._painted[0].values.match, self.range.limits)
 
 
-def _has_spots(session: Any, name: str) -> bool:
-    return bool(session.study.record.sections[name].tables)
+class SearchLine(QLineEdit):
+    """A line to type in, whose arrow keys go through the list below."""
+
+    moved = Signal(int)
+    """Steps down the list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setPlaceholderText("part of a gene, protein or annotation")
+        self.setToolTip("Type a part of a name; arrow keys choose, Enter colours.")
+        self.setClearButtonEnabled(True)
+
+    def keyPressEvent(self, event: Any) -> None:
+        """Leave the arrows up and down to the list."""
+        steps = {Qt.Key.Key_Down: 1, Qt.Key.Key_Up: -1}
+        if event.key() in steps:
+            self.moved.emit(steps[event.key()])
+        else:
+            super().keyPressEvent(event)
 
 
-def _colourings(study: Any, names: list[str], match: Any) -> dict[str, Any]:
+def _answer(panel: ColourPanel, study: Study, match: Match, painted: list[Painted]) -> None:
+    """Show what a job worked out, unless another study is open by now."""
+    if panel._bench.session.study is study:
+        panel.show_painted(match, painted)
+
+
+def _complain(panel: ColourPanel, match: Match, error: BaseException) -> None:
+    panel._say(describe_failure(error, f"Colour by {match.key}"))
+
+
+def replace_ahead(painted: Painted) -> Painted:
+    """Let go of what was painted ahead: the layer has it now."""
+    return painted._replace(ahead=None)
+
+
+def _paint_all(
+    study: Study,
+    layers: dict[str, Any],
+    match: Match,
+    colormap: str,
+    limits: tuple[float, float] | None,
+) -> list[Painted]:
     """Colours of each section that has the feature; numbers share one range."""
-    from dataclasses import replace
+    from napari_stomics.layers.colour import paint_ahead
 
+    values = colourings(study, list(layers), match, colormap=colormap, limits=limits)
+    return [
+        Painted(name, each, None if layers[name] is None else paint_ahead(layers[name], each))
+        for name, each in values.items()
+    ]
+
+
+def colourings(
+    study: Study,
+    names: list[str],
+    match: Match,
+    *,
+    colormap: str = "viridis",
+    limits: tuple[float, float] | None = None,
+) -> dict[str, Colouring]:
+    """Values and colours by section, of those that have the feature; numbers share one range.
+
+    Raises
+    ------
+    UserError
+        If no section has it.
+    """
     from napari_stomics.core.errors import UserError
     from napari_stomics.layers.colour import colouring
 
-    out = {}
+    out: dict[str, Colouring] = {}
+    refused: UserError | None = None
     for name in names:
         try:
-            out[name] = colouring(study, name, match.key, match.modality, kind=match.kind)
-        except UserError:
-            if len(names) == 1:
-                raise
-    limits = [values.limits for values in out.values() if values.numeric]
-    if len(limits) > 1:
-        common = (min(low for low, _ in limits), max(high for _, high in limits))
+            out[name] = colouring(
+                study,
+                name,
+                match.key,
+                match.modality,
+                kind=match.kind,
+                limits=limits,
+                colormap=colormap,
+            )
+        except UserError as error:
+            refused = error
+    if not out and refused is not None:
+        raise refused
+    found = [values.limits for values in out.values() if values.limits is not None]
+    if len(found) > 1:
+        common = (min(low for low, _ in found), max(high for _, high in found))
         out = {n: replace(v, limits=common) if v.numeric else v for n, v in out.items()}
     return out
+
+
+def _best_first(matches: Iterable[Match], text: str) -> list[Match]:
+    """Order what several sections found: whole names, then beginnings, annotations first."""
+    wanted = text.strip().lower()
+    order = {"obs": 0, "obsm": 1, "feature": 2}
+
+    def rank(match: Match) -> tuple[int, int, int]:
+        low = match.key.lower()
+        if not wanted:
+            return (order[match.kind], 0, 0)
+        place = 0 if low == wanted else 1 if low.startswith(wanted) else 2
+        return (place, order[match.kind], len(low))
+
+    return sorted(matches, key=rank)
+
+
+def _timer(owner: QWidget, interval: int, slot: Any) -> QTimer:
+    timer = QTimer(owner)
+    timer.setSingleShot(True)
+    timer.setInterval(interval)
+    timer.timeout.connect(slot)
+    return timer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from qtpy.QtCore import QSize, Qt, QTimer
@@ -78,7 +78,7 @@ class JobBar(QWidget):
     runner
         The viewer's runner.
     kinds
-        The kinds of job to show; None shows all.
+        The kinds of job to show, or what tells whether to show a kind; None shows all.
     parent
         Qt parent.
     """
@@ -86,12 +86,12 @@ class JobBar(QWidget):
     def __init__(
         self,
         runner: JobRunner,
-        kinds: Collection[str] | None = None,
+        kinds: Collection[str] | Callable[[str], bool] | None = None,
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self._runner = runner
-        self._kinds = None if kinds is None else frozenset(kinds)
+        self._wanted = kinds if callable(kinds) else _among(kinds)
         self._shown: Job | None = None
         self._endings: dict[str, str] = {}
         self._traceback = ""
@@ -154,7 +154,7 @@ class JobBar(QWidget):
         self._runner.watch(self)
 
     def _concerns(self, job: Job) -> bool:
-        return self._kinds is None or job.kind in self._kinds
+        return self._wanted(job.kind)
 
     def _on_started(self, job: Job) -> None:
         if self._concerns(job):
@@ -174,6 +174,8 @@ class JobBar(QWidget):
     def _on_finished(self, job: Job) -> None:
         if not self._concerns(job) or job.superseded:
             return
+        # A success without a warning has nothing to tell once something else has ended.
+        self._endings = {kind: text for kind, text in self._endings.items() if _tells(text)}
         self._endings[job.kind] = ending_text(job)
         if job.state is JobState.FAILED and not isinstance(job.error, UserError):
             self._traceback = job.traceback
@@ -211,6 +213,15 @@ class JobBar(QWidget):
         self._bar.setRange(0, 0 if fraction is None else 1000)
         if fraction is not None:
             self._bar.setValue(round(1000 * fraction))
+
+
+def _among(kinds: Collection[str] | None) -> Callable[[str], bool]:
+    known = None if kinds is None else frozenset(kinds)
+    return lambda kind: known is None or kind in known
+
+
+def _tells(text: str) -> bool:
+    return not text.startswith("Done:") or "\n" in text
 
 
 def ending_text(job: Job) -> str:

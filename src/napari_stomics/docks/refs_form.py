@@ -6,20 +6,16 @@ import types
 from typing import Any, Union, get_args, get_origin
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QFormLayout,
-    QListWidget,
-    QListWidgetItem,
-    QWidget,
-)
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QLabel, QListWidget, QListWidgetItem, QWidget
 
 from napari_stomics.core.params import Params
-from napari_stomics.session.choices import choices, suggested
+from napari_stomics.docks.name_combo import NameCombo
+from napari_stomics.docks.section_tree import show_empty_ticks
+from napari_stomics.session.choices import choices, sections_of_plan, suggested
 from napari_stomics.session.session import Session
 
 _NONE = "(none)"
+_ROWS = 6
 
 
 class RefsForm(QWidget):
@@ -40,31 +36,31 @@ class RefsForm(QWidget):
         self._model = model
         self._session = session
         self._choosers: dict[str, QWidget] = {}
+        self._filling = False
         layout = QFormLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        layout.setVerticalSpacing(4)
         layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         for name, field in model.model_fields.items():
             chooser = self._chooser(self._role(name), field.default)
-            if chooser is not None:
-                chooser.setToolTip(field.description or "")
-                chooser.setObjectName(name)
-                self._choosers[name] = chooser
-                layout.addRow(field.title or name, chooser)
+            chooser.setToolTip(field.description or "")
+            chooser.setObjectName(name)
+            self._choosers[name] = chooser
+            layout.addRow(field.title or name, chooser)
         self.refresh()
 
     def refresh(self) -> None:
         """Fill the choosers anew, keeping what is chosen where it still exists."""
-        position = 0
-        for name, chooser in self._choosers.items():
-            role = self._role(name)
-            options = choices(self._session.study, role, self.values())
-            if isinstance(chooser, QComboBox):
-                optional = self._is_optional(name)
-                first = suggested(self._session.study, role, position)
-                self._fill_combo(chooser, options, optional, first)
-            elif isinstance(chooser, QListWidget):
-                self._fill_list(chooser, options, role)
-            position += role == "section"
+        self._filling = True
+        try:
+            position = 0
+            for name, chooser in self._choosers.items():
+                role = self._role(name)
+                self._fill(chooser, name, role, position)
+                position += role == "section"
+        finally:
+            self._filling = False
 
     def values(self) -> dict[str, Any]:
         """What is chosen, as a step's ``inputs``."""
@@ -72,21 +68,33 @@ class RefsForm(QWidget):
         for name, chooser in self._choosers.items():
             if isinstance(chooser, QCheckBox):
                 out[name] = chooser.isChecked()
-            elif isinstance(chooser, QListWidget):
-                items = [chooser.item(i) for i in range(chooser.count())]
-                out[name] = [
-                    i.text() for i in items if i and i.checkState() == Qt.CheckState.Checked
-                ]
-            elif isinstance(chooser, QComboBox):
+            elif isinstance(chooser, TickList):
+                out[name] = chooser.ticked()
+            elif isinstance(chooser, NameCombo):
                 text = chooser.currentText()
                 out[name] = None if text in ("", _NONE) else text
         return {k: v for k, v in out.items() if v is not None}
 
-    def set_value(self, name: str, value: str) -> None:
-        """Choose ``value`` in the combo box of a reference, if it is offered."""
+    def set_value(self, name: str, value: Any) -> None:
+        """Choose a value of a reference, as far as it is offered."""
         chooser = self._choosers.get(name)
-        if isinstance(chooser, QComboBox) and chooser.findText(value) >= 0:
+        if isinstance(chooser, NameCombo) and value in chooser.names():
             chooser.setCurrentText(value)
+        elif isinstance(chooser, TickList):
+            chooser.tick(value)
+            self._on_changed()
+        elif isinstance(chooser, QCheckBox):
+            chooser.setChecked(bool(value))
+
+    def missing(self) -> list[str]:
+        """Titles of the references that must be chosen and have nothing to choose from."""
+        out = []
+        for name, chooser in self._choosers.items():
+            if isinstance(chooser, NameCombo) and not chooser.currentText():
+                out.append(self._model.model_fields[name].title or name)
+        return out
+
+    # -- the choosers ------------------------------------------------------------------------
 
     def _role(self, name: str) -> str:
         extra: Any = self._model.model_fields[name].json_schema_extra or {}
@@ -98,63 +106,143 @@ class RefsForm(QWidget):
             annotation
         )
 
-    def _chooser(self, role: str, default: Any) -> QWidget | None:
+    def _chooser(self, role: str, default: Any) -> QWidget:
         if role == "landmarks":
-            return None
+            return QLabel()
         if role == "flag":
-            box = QCheckBox(self)
+            box = QCheckBox()
             box.setChecked(bool(default))
-            box.toggled.connect(self.changed)
+            box.toggled.connect(self._on_changed)
             return box
         if role.partition(":")[0] in ("sections", "modalities"):
-            return _CheckList(self._on_changed, self)
-        combo = QComboBox(self)
-        combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        combo.setMinimumContentsLength(10)
+            ticks = TickList()
+            ticks.itemChanged.connect(self._on_changed)
+            return ticks
+        combo = NameCombo()
         combo.currentTextChanged.connect(self._on_changed)
         return combo
 
+    def _fill(self, chooser: QWidget, name: str, role: str, position: int) -> None:
+        study = self._session.study
+        if isinstance(chooser, QLabel):
+            chooser.setText(self._landmarks_text())
+        elif isinstance(chooser, TickList):
+            options = choices(study, role, self.values())
+            chooser.set_names(options, self._first_ticks(role, options))
+        elif isinstance(chooser, NameCombo):
+            options = choices(study, role, self.values())
+            optional = self._is_optional(name)
+            if chooser.names() == [_NONE]:
+                chooser.clear()  # nothing was offered, so nothing was chosen
+            first = self._first(name, role, options, position)
+            chooser.set_names(([_NONE] if optional else []) + options, first)
+
+    def _first(self, name: str, role: str, options: list[str], position: int) -> str | None:
+        """A sensible choice where nothing was chosen so far."""
+        if role == "section":
+            plan = self.values().get("plan")
+            if plan is not None and name in ("source", "target"):
+                return sections_of_plan(self._session.study, plan)[name == "target"]
+            if self._sections() == 1:
+                return self._newest_section(options)
+            return suggested(self._session.study, role, position)
+        default = self._model.model_fields[name].default
+        if isinstance(default, str) and default in options:
+            return default
+        annotation = role.startswith("column")
+        return options[0] if options and (annotation or not self._is_optional(name)) else None
+
+    def _sections(self) -> int:
+        """How many references stand for sections; one of several sections is usually held out."""
+        roles = [self._role(name) for name in self._choosers]
+        return sum(role in ("section", "sections") for role in roles)
+
+    def _newest_section(self, options: list[str]) -> str | None:
+        """The section of the newest result, where a step goes on from one; else the first."""
+        if any(self._role(name).startswith("embedding") for name in self._choosers):
+            for run in reversed(self._session.results()):
+                section = run.step["inputs"].get("section")
+                if run.kind == "embedding" and section in options:
+                    return str(section)
+        return options[0] if options else None
+
+    def _first_ticks(self, role: str, options: list[str]) -> list[str]:
+        """All modalities; of sections all but the one that is to be predicted."""
+        if role.partition(":")[0] == "modalities":
+            return options
+        held_out = suggested(self._session.study, "section", 0)
+        return [name for name in options if name != held_out] or options[:1]
+
+    def _landmarks_text(self) -> str:
+        chosen = self.values()
+        pair = [chosen.get("source", ""), chosen.get("target", "")]
+        marks = self._session.landmarks.landmarks
+        count = sum(all(name in mark.positions for name in pair) for mark in marks)
+        return f"{count} pairs placed" if count else "none placed yet (Landmark registration)"
+
     def _on_changed(self, *_: Any) -> None:
-        self.blockSignals(True)
+        if self._filling:
+            return
+        sender = self.sender()
+        if sender is self._choosers.get("plan"):
+            self._follow_plan()
         self.refresh()
-        self.blockSignals(False)
         self.changed.emit()
 
-    def _fill_combo(
-        self, combo: QComboBox, options: list[str], optional: bool, first: str | None
-    ) -> None:
-        before = combo.currentText()
-        wanted = ([_NONE] if optional else []) + options
-        if [combo.itemText(i) for i in range(combo.count())] == wanted:
+    def _follow_plan(self) -> None:
+        """A plan belongs to two sections: choose them with it."""
+        plan = self.values().get("plan")
+        if plan is None:
             return
-        combo.blockSignals(True)
-        combo.clear()
-        combo.addItems(wanted)
-        if before in wanted and before != _NONE:
-            combo.setCurrentText(before)
-        elif first in wanted:
-            combo.setCurrentText(str(first))
-        elif optional and self._role(combo.objectName()).startswith("column") and options:
-            combo.setCurrentText(options[0])
-        combo.blockSignals(False)
-
-    def _fill_list(self, chooser: QListWidget, options: list[str], role: str) -> None:
-        items = [chooser.item(i) for i in range(chooser.count())]
-        if [item.text() for item in items if item] == options:
-            return
-        chooser.blockSignals(True)
-        chooser.clear()
-        for i, name in enumerate(options):
-            item = QListWidgetItem(name, chooser)
-            item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
-            item.setCheckState(Qt.CheckState.Checked if i == 0 else Qt.CheckState.Unchecked)
-        chooser.blockSignals(False)
+        pair = sections_of_plan(self._session.study, plan)
+        for name, section in zip(("source", "target"), pair, strict=True):
+            chooser = self._choosers.get(name)
+            if isinstance(chooser, NameCombo) and section in chooser.names():
+                chooser.blockSignals(True)
+                chooser.setCurrentText(section)
+                chooser.blockSignals(False)
 
 
-class _CheckList(QListWidget):
+class TickList(QListWidget):
     """A short list of names to tick."""
 
-    def __init__(self, on_changed: Any, parent: QWidget) -> None:
-        super().__init__(parent)
-        self.setMaximumHeight(76)
-        self.itemChanged.connect(on_changed)
+    def __init__(self) -> None:
+        super().__init__()
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        show_empty_ticks(self)
+        self.set_names([], [])
+
+    def names(self) -> list[str]:
+        """The names that are offered."""
+        return [self.item(i).text() for i in range(self.count())]
+
+    def ticked(self) -> list[str]:
+        """The names that are ticked, in their order."""
+        items = [self.item(i) for i in range(self.count())]
+        return [i.text() for i in items if i.checkState() == Qt.CheckState.Checked]
+
+    def tick(self, names: list[str]) -> None:
+        """Tick these names and no others, without a signal."""
+        self.blockSignals(True)
+        for i in range(self.count()):
+            on = self.item(i).text() in names
+            self.item(i).setCheckState(Qt.CheckState.Checked if on else Qt.CheckState.Unchecked)
+        self.blockSignals(False)
+
+    def set_names(self, names: list[str], first: list[str]) -> None:
+        """Offer other names, without a signal; ticks stay where their names still exist."""
+        before, ticked = self.names(), self.ticked()
+        if names == before and names:
+            return
+        keep = [name for name in names if name in ticked]
+        self.blockSignals(True)
+        self.clear()
+        for name in names:
+            item = QListWidgetItem(name, self)
+            item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
+            item.setCheckState(Qt.CheckState.Unchecked)
+        self.blockSignals(False)
+        self.tick(keep or first)
+        row = max(self.sizeHintForRow(0), self.fontMetrics().lineSpacing() + 2)
+        rows = min(max(self.count(), 1), _ROWS)
+        self.setFixedHeight(rows * row + 2 * self.frameWidth() + 4)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_stomics.docks.autosaver import Autosaver
+from napari_stomics.docks.landmark_layout import button, in_row
 from napari_stomics.docks.workbench import Workbench, told_to_user
 
 
 class RestoreBar(QWidget):
-    """One line per piece of unfinished work, with Restore and Discard; hidden without any.
+    """The newest piece of unfinished work, with Restore and Discard; hidden without any.
 
     Parameters
     ----------
@@ -22,41 +25,61 @@ class RestoreBar(QWidget):
     def __init__(self, bench: Workbench, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._saver: Autosaver = bench.autosaver
-        self._column = QVBoxLayout(self)
-        self._column.setContentsMargins(0, 0, 0, 0)
+        self._at = 0
+        self._text = QLabel()
+        self._text.setWordWrap(True)
+        self._text.setTextFormat(Qt.TextFormat.PlainText)
+        self._text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self._more = button("Older", self._on_more, "Look at the next one.")
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 6)
+        column.setSpacing(4)
+        column.addWidget(self._text)
+        column.addWidget(
+            in_row(
+                button("Restore", self._on_restore, "Bring this work back."),
+                button("Discard", self._on_discard, "Delete this work for good."),
+                self._more,
+            )
+        )
         self._saver.found.connect(self.refresh)
         self.refresh()
 
     def refresh(self) -> None:
-        """List the unfinished work anew."""
-        while self._column.count():
-            item = self._column.takeAt(0)
-            if item is not None and item.widget() is not None:
-                item.widget().deleteLater()
-        for left in self._saver.unfinished:
-            self._column.addWidget(self._line(left))
-        self.setVisible(bool(self._saver.unfinished))
+        """Show what is there now."""
+        count = len(self._saver.unfinished)
+        self._at = min(self._at, max(count - 1, 0))
+        self.setVisible(count > 0)
+        self._more.setVisible(count > 1)
+        if count:
+            self._text.setText(unfinished_text(self._saver.unfinished[self._at], self._at, count))
 
-    def _line(self, left: Any) -> QWidget:
-        line = QWidget()
-        column = QVBoxLayout(line)
-        column.setContentsMargins(0, 0, 0, 4)
-        steps = len(left.session.get("steps") or [])
-        label = QLabel(
-            f"Not saved when napari last ended ({left.saved}): {len(left.landmarks)} landmarks, "
-            f"{steps} computation(s) of {left.store or 'a study that was never saved'}."
-        )
-        label.setWordWrap(True)
-        column.addWidget(label)
-        row = QHBoxLayout()
-        for text, act in (("Restore", self._saver.restore), ("Discard", self._saver.discard)):
-            button = QPushButton(text)
-            button.clicked.connect(lambda _=False, act=act, text=text: _do(act, left, text))
-            row.addWidget(button)
-        column.addLayout(row)
-        return line
+    def _on_more(self) -> None:
+        self._at = (self._at + 1) % max(len(self._saver.unfinished), 1)
+        self.refresh()
+
+    def _on_restore(self) -> None:
+        with told_to_user("Restore"):
+            self._saver.restore(self._saver.unfinished[self._at])
+
+    def _on_discard(self) -> None:
+        with told_to_user("Discard"):
+            self._saver.discard(self._saver.unfinished[self._at])
 
 
-def _do(act: Any, left: Any, text: str) -> None:
-    with told_to_user(text):
-        act(left)
+def unfinished_text(left: Any, at: int, count: int) -> str:
+    """Say what one piece of unfinished work holds."""
+    steps = len(left.session.get("steps") or [])
+    place = f" ({at + 1} of {count})" if count > 1 else ""
+    return (
+        f"Not saved when napari last ended, {_moment(left.saved)}{place}: "
+        f"{len(left.landmarks)} landmarks and {steps} computations of "
+        f"{left.store or 'a study that was never saved'}."
+    )
+
+
+def _moment(saved: str) -> str:
+    try:
+        return datetime.fromisoformat(saved).astimezone().strftime("%d %b %Y, %H:%M")
+    except ValueError:
+        return saved

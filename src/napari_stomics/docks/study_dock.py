@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from napari.viewer import Viewer
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QFileDialog,
-    QGroupBox,
-    QHBoxLayout,
     QLabel,
     QMenu,
     QMessageBox,
     QPushButton,
-    QScrollArea,
-    QTreeWidget,
-    QTreeWidgetItem,
-    QVBoxLayout,
+    QSizePolicy,
     QWidget,
 )
 
 from napari_stomics.docks.add_section import AddSectionForm
 from napari_stomics.docks.colour_panel import ColourPanel
+from napari_stomics.docks.dock import Dock
 from napari_stomics.docks.job_bar import JobBar
-from napari_stomics.docks.workbench import workbench
+from napari_stomics.docks.landmark_layout import Fold, button, in_column, in_row
+from napari_stomics.docks.restore_bar import RestoreBar
+from napari_stomics.docks.section_tree import SectionTree
 
 _EMPTY = (
-    "No study is open. Open a sample or a SpatialData store, or add a section from "
-    "Space Ranger, Xenium, MERSCOPE, CosMx, h5ad, images ..."
+    "No study is open. Open a sample, or a study that was saved; or add sections below: "
+    "Space Ranger, Xenium, MERSCOPE, CosMx, h5ad, images and others."
 )
+_QUIET = ("colour", "inspect")
+"""Kinds of jobs that are part of a gesture: their panel shows how they end."""
 
 
-class StudyDock(QWidget):
+class StudyDock(Dock):
     """Open a study, see its sections, colour its spots, and save it.
 
     Parameters
@@ -43,91 +42,96 @@ class StudyDock(QWidget):
     """
 
     def __init__(self, napari_viewer: Viewer) -> None:
-        super().__init__()
-        self._bench = workbench(napari_viewer)
+        super().__init__(napari_viewer)
         self._build()
-        self._bench.study_opened.connect(self._refresh)
-        self._bench.results_changed.connect(self._refresh)
-        self._bench.session.undo.changed.connect(self._show_state)
-        self._bench.session.saved.connect(self._show_state)
-        self._refresh()
+        bench, session = self._bench, self._bench.session
+        layers = bench.viewer.layers.events
+        self.listen(
+            (bench.study_opened, self._on_study),
+            (bench.results_changed, self._on_results),
+            (session.undo.changed, self._show_state),
+            (session.saved, self._on_saved),
+            (bench.runner.finished, self._on_job_ended),
+            (layers, self.tree.on_layers),
+            (layers.removed, self.colour.on_layer_removed),
+        )
+        self._on_study()
 
     def _build(self) -> None:
-        inner = QWidget()
-        column = QVBoxLayout(inner)
-        column.addLayout(self._buttons())
         self._state = QLabel()
         self._state.setWordWrap(True)
+        self._state.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self._state.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        column.addWidget(self._state)
-        self._tree = QTreeWidget()
-        self._tree.setHeaderHidden(True)
-        self._tree.setMinimumHeight(130)
-        column.addWidget(self._tree)
-        self._bar = JobBar(self._bench.runner)
-        column.addWidget(self._bar)
-        self._colour = ColourPanel(self._bench)
-        self._add_form = AddSectionForm(self._bench)
-        for title, widget in (("Colour spots by", self._colour), ("Add section", self._add_form)):
-            box = QGroupBox(title)
-            QVBoxLayout(box).addWidget(widget)
-            column.addWidget(box)
-        column.addStretch()
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inner)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll)
+        self.tree = SectionTree(self._bench)
+        self.bar = JobBar(self._bench.runner, is_of_study)
+        self.colour = ColourPanel(self._bench)
+        self.add_form = AddSectionForm(self._bench)
+        self._adding = Fold("Add a section", self.add_form)
+        self._colouring = Fold("Colour spots by", self.colour)
+        inner = in_column(
+            RestoreBar(self._bench),
+            self._buttons(),
+            self._state,
+            self.tree,
+            self.bar,
+            self._colouring,
+            self._adding,
+            stretch=True,
+        )
+        self.fill(inner)
 
-    def _buttons(self) -> QHBoxLayout:
-        row = QHBoxLayout()
-        sample = QPushButton("Sample")
-        menu = QMenu(sample)
-        menu.addAction("Olfactory bulb pair (real)", self._open_bulb)
-        menu.addAction("Simulated pair", self._open_simulated)
-        sample.setMenu(menu)
-        row.addWidget(sample)
-        for text, slot, tip in (
-            ("Open...", self._on_open, "Open a study (SpatialData .zarr folder)."),
-            ("Save", self._on_save, "Save the study where it was opened or saved last."),
-            ("Save as...", self._on_save_as, "Save the study to a new .zarr folder."),
-        ):
-            button = QPushButton(text)
-            button.setToolTip(tip)
-            button.clicked.connect(slot)
-            row.addWidget(button)
+    def _buttons(self) -> QWidget:
+        self._sample = QPushButton("Sample")
+        self._sample.setToolTip("Open data that come with the plugin.")
+        menu = QMenu(self._sample)
+        menu.addAction("Olfactory bulb, two serial sections (real)", self._open_bulb)
+        menu.addAction("Simulated pair with known truth", self._open_simulated)
+        self._sample.setMenu(menu)
+        open_ = button("Open…", self._on_open, "Open a study: a SpatialData folder (.zarr).")
+        self._save = button("Save", self._on_save, "Save where it was opened or saved last.")
+        self._save_as = button("Save as…", self._on_save_as, "Save to a new folder (.zarr).")
+        row = in_row(self._sample, open_, self._save, self._save_as)
+        for each in (self._sample, open_, self._save, self._save_as):
+            each.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
         return row
+
+    def taken_up(self) -> None:
+        """Show what happened meanwhile."""
+        self._on_study()
 
     # -- keeping in step ---------------------------------------------------------------------
 
-    def _refresh(self) -> None:
+    def _on_study(self) -> None:
+        self.tree.refresh()
+        self.tree.setVisible(bool(self._bench.session.section_names))
+        self._colouring.setVisible(bool(self._bench.session.section_names))
+        self.colour.refresh()
         self._show_state()
-        self._tree.clear()
-        for name, section in self._bench.session.study.sections.items():
-            record = section.record
-            top = QTreeWidgetItem(self._tree, [name])
-            for kind, entries in (
-                ("image", record.images),
-                ("spots", [record.spots] if record.spots else []),
-                ("table", [f"{m}: {t}" for m, t in record.tables.items()]),
-                ("labels", record.labels),
-                ("shapes", record.shapes),
-                ("points", record.points),
-            ):
-                for entry in entries:
-                    QTreeWidgetItem(top, [f"{kind}  {entry}"])
-            top.setExpanded(len(self._bench.session.section_names) <= 4)
 
-    def _show_state(self, *_: Any) -> None:
+    def _on_results(self) -> None:
+        self.tree.refresh()
+        self.colour.search()
+        self._show_state()
+
+    def _on_saved(self, report: object) -> None:
+        self._show_state()
+
+    def _on_job_ended(self, job: object) -> None:
+        self._show_state()
+
+    def _show_state(self) -> None:
         session = self._bench.session
-        if not session.section_names:
+        names = session.section_names
+        self._save.setEnabled(bool(names) and not session.is_saving)
+        self._save_as.setEnabled(bool(names) and not session.is_saving)
+        if not names:
             self._state.setText(_EMPTY)
             return
-        where = session.study.path or "not saved yet"
-        changed = "  -  unsaved changes" if session.unsaved else ""
-        self._state.setText(f"{len(session.section_names)} section(s); {where}{changed}")
+        count = f"{len(names)} section{'s' if len(names) != 1 else ''}"
+        where = str(session.study.path) if session.study.path else "not saved yet"
+        changed = " — unsaved changes" if session.unsaved else ""
+        self._state.setText(f"{count}, {_breakable(where)}{changed}")
+        self._state.setToolTip(session.study.record.credit)
 
     # -- slots -------------------------------------------------------------------------------
 
@@ -161,6 +165,7 @@ class StudyDock(QWidget):
             self._on_save_as()
         else:
             self._bench.save()
+            self._show_state()
 
     def _on_save_as(self) -> None:
         name, _ = QFileDialog.getSaveFileName(
@@ -171,6 +176,7 @@ class StudyDock(QWidget):
         path = Path(name if name.endswith(".zarr") else f"{name}.zarr")
         if self._confirmed(path):
             self._bench.save(path, overwrite=path.exists())
+            self._show_state()
 
     def _confirmed(self, path: Path) -> bool:
         if not path.exists() or path == self._bench.session.study.path:
@@ -178,3 +184,13 @@ class StudyDock(QWidget):
         text = f"{path} exists already. Replace it?"
         answer = QMessageBox.question(self, "Replace store", text)
         return answer == QMessageBox.StandardButton.Yes
+
+
+def is_of_study(kind: str) -> bool:
+    """Whether a job opens, reads or saves, and does not run a method or answer a gesture."""
+    return kind not in _QUIET and "/" not in kind.split(" ")[0]
+
+
+def _breakable(path: str) -> str:
+    """Let a long path break at its slashes."""
+    return path.replace("/", "/\u200b")

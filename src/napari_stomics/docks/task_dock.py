@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import traceback
 from typing import Any
 
 from napari.viewer import Viewer
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFileDialog,
-    QFormLayout,
-    QHBoxLayout,
-    QLabel,
-    QLineEdit,
-    QListWidget,
-    QListWidgetItem,
-    QPlainTextEdit,
-    QPushButton,
-    QScrollArea,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QFormLayout, QLabel, QLineEdit, QSizePolicy, QVBoxLayout
 
+from napari_stomics.core.errors import UserError
 from napari_stomics.core.registry import registry
 from napari_stomics.data.collect import COLLECTORS
-from napari_stomics.docks.job_bar import JobBar
-from napari_stomics.docks.messages import show_info
+from napari_stomics.docks.dock import Dock
+from napari_stomics.docks.job_bar import JobBar, MessageText
+from napari_stomics.docks.landmark_layout import Fold, button, in_column
+from napari_stomics.docks.messages import describe_failure
+from napari_stomics.docks.name_combo import NameCombo
 from napari_stomics.docks.param_form import ParamForm
 from napari_stomics.docks.refs_form import RefsForm
-from napari_stomics.docks.workbench import told_to_user, workbench
+from napari_stomics.docks.result_panel import ResultPanel
 from napari_stomics.workflow.steps import Step
 
 _TASK_TITLES = {
@@ -39,10 +29,15 @@ _TASK_TITLES = {
     "fusion": "Fuse modalities",
     "domains": "Find domains",
     "prediction": "Predict expression from H&E",
+    "deconvolution": "Deconvolve cell types",
+    "imputation": "Impute what was not measured",
+    "morphology": "Relate morphology and expression",
 }
+_HOMES = ("section", "test", "target", "source")
+"""References that name the section that a result belongs to, the first that a method has."""
 
 
-class TaskDock(QWidget):
+class TaskDock(Dock):
     """Choose a task and a method, say what it reads, run it, and see its figures.
 
     Parameters
@@ -52,123 +47,144 @@ class TaskDock(QWidget):
     """
 
     def __init__(self, napari_viewer: Viewer) -> None:
-        super().__init__()
-        self._bench = workbench(napari_viewer)
-        self._forms: tuple[RefsForm, ParamForm] | None = None
+        super().__init__(napari_viewer)
+        self.refs: RefsForm | None = None
+        self.params: ParamForm | None = None
         self._build()
-        self._bench.study_opened.connect(self._refresh)
-        self._bench.results_changed.connect(self._refresh)
-        self._task.currentIndexChanged.connect(self._fill_methods)
-        self._method.currentIndexChanged.connect(self._show_method)
+        bench, session = self._bench, self._bench.session
+        self.listen(
+            (bench.study_opened, self._on_study),
+            (bench.results_changed, self._on_results),
+            (session.landmarks.changed, self._on_landmarks),
+            (session.undo.changed, self.results.show_undo),
+            (bench.viewer.layers.events, self.results.on_layers),
+        )
         self._fill_methods()
-        self._refresh()
+        self._on_study()
 
     # -- layout ------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        inner = QWidget()
-        column = QVBoxLayout(inner)
-        head = QFormLayout()
-        self._task, self._method = QComboBox(), QComboBox()
+        self.task, self.method = NameCombo(), NameCombo()
         for task in registry().tasks():
-            self._task.addItem(_TASK_TITLES.get(task, task.capitalize()), task)
-        self._key = QLineEdit()
-        self._key.setToolTip("Name of the result in the study; the same name replaces it.")
-        head.addRow("Task", self._task)
-        head.addRow("Method", self._method)
-        column.addLayout(head)
+            self.task.addItem(_TASK_TITLES.get(task, task.capitalize()), task)
         self._about = QLabel()
         self._about.setWordWrap(True)
-        column.addWidget(self._about)
-        self._form_box = QVBoxLayout()
-        column.addLayout(self._form_box)
-        name_row = QFormLayout()
-        name_row.addRow("Result name", self._key)
-        column.addLayout(name_row)
-        self._run = QPushButton("Run")
-        self._run.clicked.connect(self._on_run)
-        column.addWidget(self._run)
-        self._bar = JobBar(self._bench.runner)
-        column.addWidget(self._bar)
-        self._build_results(column)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inner)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll)
+        self._about.setTextFormat(Qt.TextFormat.PlainText)
+        self._about.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self._forms = QVBoxLayout()
+        self._forms.setSpacing(6)
+        self.key = QLineEdit()
+        self.key.setToolTip("Name of the result in the study.")
+        self.key.textChanged.connect(self._show_key)
+        self._note = QLabel()
+        self._note.setWordWrap(True)
+        self.run = button("Run", self._on_run, "Compute in the background.")
+        self.problem = MessageText()
+        self.bar = JobBar(self._bench.runner, is_of_method)
+        self.results = ResultPanel(self._bench)
+        head, foot = _form(), _form()
+        head.addRow("Task", self.task)
+        head.addRow("Method", self.method)
+        foot.addRow("Result name", self.key)
+        inner = in_column(self.bar, Fold("Results", self.results), stretch=True)
+        column = inner.layout()
+        assert isinstance(column, QVBoxLayout)
+        for i, part in enumerate((head, self._about, self._forms, foot)):
+            _insert(column, i, part)
+        for i, widget in enumerate((self._note, self.run, self.problem)):
+            column.insertWidget(4 + i, widget)
+        self.fill(inner)
+        self.task.currentIndexChanged.connect(self._fill_methods)
+        self.method.currentIndexChanged.connect(self._show_method)
 
-    def _build_results(self, column: QVBoxLayout) -> None:
-        column.addWidget(QLabel("Results and log"))
-        self._results = QListWidget()
-        self._results.setMinimumHeight(110)
-        self._results.currentRowChanged.connect(self._on_result_chosen)
-        self._figures = QPlainTextEdit()
-        self._figures.setReadOnly(True)
-        self._figures.setMinimumHeight(120)
-        self._figures.setPlaceholderText("Choose a result to see its figures.")
-        row = QHBoxLayout()
-        for text, slot, tip in (
-            ("Undo", self._bench.undo, "Take the last action back."),
-            ("Redo", self._bench.redo, "Do the last undone action again."),
-            ("Export recipe...", self._on_export, "Write the log as a recipe (YAML)."),
-        ):
-            button = QPushButton(text)
-            button.setToolTip(tip)
-            button.clicked.connect(lambda _=False, slot=slot: slot())
-            row.addWidget(button)
-        column.addWidget(self._results)
-        column.addWidget(self._figures)
-        column.addLayout(row)
+    def taken_up(self) -> None:
+        """Show what happened meanwhile."""
+        self._on_study()
 
     # -- keeping in step ---------------------------------------------------------------------
 
     def _fill_methods(self) -> None:
-        self._method.blockSignals(True)
-        self._method.clear()
-        with told_to_user("List methods"):
-            for spec in registry().specs(self._task.currentData()):
-                self._method.addItem(spec.title, spec.key)
-        self._method.blockSignals(False)
+        """Offer the methods of the task; one that cannot be loaded says why."""
+        self.method.blockSignals(True)
+        self.method.clear()
+        self._broken: dict[str, str] = {}
+        for key in registry().keys(self.task.currentData()):
+            try:
+                self.method.addItem(registry().get(key).title, key)
+            except Exception as error:  # a package of somebody else: it may raise anything
+                self._broken[key] = describe_failure(error, f"Load {key}")
+                self.method.addItem(f"{key} (cannot be loaded)", key)
+        self.method.blockSignals(False)
         self._show_method()
 
     def _show_method(self) -> None:
-        if self._forms is not None:
-            for form in self._forms:
-                self._form_box.removeWidget(form)
-                form.deleteLater()
-            self._forms = None
-        key = self._method.currentData()
-        if key is None:
-            return
+        self._clear_forms()
+        self.problem.show_text("")
+        key = self.method.currentData()
+        if key is None or key in self._broken:
+            self._about.setText("")
+            self.problem.show_text(self._broken.get(key, "This task has no method."))
+        else:
+            try:
+                self._make_forms(key)
+            except Exception as error:
+                self._clear_forms()
+                self._complain(error, f"Show {key}")
+        self._refresh()
+
+    def _make_forms(self, key: str) -> None:
         spec = registry().get(key)
-        self._about.setText(f"{spec.summary}\nSource: {spec.reference}")
-        refs = RefsForm(COLLECTORS[spec.inputs].refs, self._bench.session)
-        params = ParamForm(spec.params)
-        self._forms = (refs, params)
-        self._key.setPlaceholderText(Step(method=key).result_key)
-        for form in self._forms:
-            self._form_box.addWidget(form)
+        self._about.setText(f"{spec.summary}\nAfter: {spec.reference}")
+        collector = COLLECTORS.get(spec.inputs)
+        if collector is None:
+            raise UserError(
+                f"The method {key!r} takes {spec.inputs.__name__}, which cannot be gathered "
+                "from a study.",
+                "Its package has to take one of the inputs of napari_stomics.core.inputs.",
+            )
+        self.refs = RefsForm(collector.refs, self._bench.session)
+        self.refs.changed.connect(self._show_key)
+        self.params = ParamForm(spec.params)
+        for form in (self.refs, self.params):
+            self._forms.addWidget(form)
+
+    def _clear_forms(self) -> None:
+        for form in (self.refs, self.params):
+            if form is not None:
+                self._forms.removeWidget(form)
+                form.hide()
+                form.deleteLater()
+        self.refs = self.params = None
 
     def _refresh(self) -> None:
-        if self._forms is not None:
-            self._forms[0].refresh()
+        if self.refs is not None:
+            self.refs.refresh()
         empty = not self._bench.session.section_names
-        self._run.setEnabled(not empty)
-        self._run.setText("Run (open a study first)" if empty else "Run")
-        self._fill_results()
+        self.run.setEnabled(not empty and self.refs is not None)
+        self.run.setText("Run (open a study first)" if empty else "Run")
+        self._show_key()
 
-    def _fill_results(self) -> None:
-        self._results.blockSignals(True)
-        self._results.clear()
+    def _show_key(self) -> None:
+        """Say under which name the result will be kept, and what that replaces."""
+        if self.refs is None:
+            return
+        self.key.setPlaceholderText(self.suggested_key())
+        name = self.key.text().strip() or self.suggested_key()
+        taken = any(run.key == name for run in self._bench.session.results())
+        self._note.setText(f"Replaces the result {name!r}." if taken else "")
+        self._note.setVisible(taken)
+
+    def suggested_key(self) -> str:
+        """The method's name, with the section where another section has a result of that name."""
+        assert self.refs is not None
+        inputs = self.refs.values()
+        plain = Step(method=self.method.currentData()).result_key
+        home = _home(inputs)
         for run in self._bench.session.results():
-            item = QListWidgetItem(f"{run.key}   ({run.step['method']})")
-            item.setToolTip(f"{run.started}, {run.seconds:.1f} s")
-            self._results.addItem(item)
-        self._results.blockSignals(False)
-        self._results.setCurrentRow(self._results.count() - 1)
-        self._on_result_chosen(self._results.currentRow())
+            if run.key == plain and home and _home(run.step["inputs"]) != home:
+                return f"{plain}_{home}"
+        return plain
 
     # -- slots -------------------------------------------------------------------------------
 
@@ -178,51 +194,74 @@ class TaskDock(QWidget):
         Raises
         ------
         UserError
-            If a parameter is not valid.
+            If a parameter is not valid, or something that the method reads is missing.
         """
-        assert self._forms is not None
-        refs, params = self._forms
+        if self.refs is None or self.params is None:
+            raise UserError("No method is chosen.", "Choose one above.")
+        missing = self.refs.missing()
+        if missing:
+            raise UserError(
+                f"There is nothing to choose for {', '.join(missing)}.",
+                "Run the step that makes it first, or choose another section.",
+            )
         return Step(
-            method=self._method.currentData(),
-            inputs=refs.values(),
-            params=params.value().model_dump(mode="json"),
-            key=self._key.text().strip(),
+            method=self.method.currentData(),
+            inputs=self.refs.values(),
+            params=self.params.value().model_dump(mode="json"),
+            key=self.key.text().strip() or self.suggested_key(),
         )
 
     def choose(self, method: str) -> None:
         """Show the forms of a method, by its ``task/name``."""
-        self._task.setCurrentIndex(self._task.findData(method.split("/")[0]))
-        self._method.setCurrentIndex(self._method.findData(method))
+        self.task.setCurrentIndex(self.task.findData(method.split("/")[0]))
+        self.method.setCurrentIndex(self.method.findData(method))
 
     def _on_run(self) -> None:
-        with told_to_user("Run"):
-            self._bench.run(self.step())
+        self.problem.show_text("")
+        try:
+            self._bench.start(self.step())
+        except Exception as error:
+            self._complain(error, self.method.currentText())
 
-    def _on_result_chosen(self, row: int) -> None:
-        runs = self._bench.session.results()
-        self._figures.setPlainText(figures_text(runs[row].summary) if 0 <= row < len(runs) else "")
+    def _complain(self, error: Exception, title: str) -> None:
+        """Say in place what went wrong."""
+        text = describe_failure(error, title)
+        if not isinstance(error, UserError):
+            text = f"{text}\n{traceback.format_exc()}"
+        self.problem.show_text(text)
 
-    def _on_export(self) -> None:
-        from napari_stomics.workflow.recipes import Recipe
+    def _on_study(self) -> None:
+        self._refresh()
+        self.results.refresh()
 
-        name, _ = QFileDialog.getSaveFileName(self, "Export recipe", "recipe.yaml", "*.yaml")
-        if name:
-            with told_to_user("Export recipe"):
-                recipe = Recipe.from_study(self._bench.session.study)
-                show_info(f"Recipe written to {recipe.write(Path(name), overwrite=True)}.")
+    def _on_results(self) -> None:
+        self._refresh()
+        self.results.refresh(newest=True)
+
+    def _on_landmarks(self) -> None:
+        if self.refs is not None and self.isVisible():
+            self.refs.refresh()
 
 
-def figures_text(summary: dict[str, Any]) -> str:
-    """A result's summary as lines of text, with units spelled out in the names."""
-    lines = []
-    for name, value in summary.items():
-        if value is None:
-            value = "not available"
-        elif isinstance(value, float):
-            value = f"{value:.4g}"
-        elif isinstance(value, list):
-            value = ", ".join(map(str, value)) or "none"
-        elif isinstance(value, dict):
-            value = ", ".join(f"{k}: {v}" for k, v in value.items())
-        lines.append(f"{name.replace('_', ' ')}: {value}")
-    return "\n".join(lines)
+def is_of_method(kind: str) -> bool:
+    """Whether a job runs a method."""
+    return "/" in kind.split(" ")[0]
+
+
+def _home(inputs: dict[str, Any]) -> str:
+    return next((str(inputs[name]) for name in _HOMES if inputs.get(name)), "")
+
+
+def _insert(column: QVBoxLayout, index: int, part: Any) -> None:
+    if part.isWidgetType():
+        column.insertWidget(index, part)
+    else:
+        column.insertLayout(index, part)
+
+
+def _form() -> QFormLayout:
+    form = QFormLayout()
+    form.setContentsMargins(0, 0, 0, 0)
+    form.setVerticalSpacing(4)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    return form

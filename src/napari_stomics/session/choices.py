@@ -46,6 +46,19 @@ def suggested(study: Study, role: str, position: int) -> str | None:
     return names[1 if position == 0 and len(names) > 1 else 0]
 
 
+def sections_of_plan(study: Study, plan: str) -> tuple[str, str]:
+    """Names of the sections that a stored plan leads from and to; empty if it is not logged."""
+    from napari_stomics.data.results import plan_name
+
+    for run in reversed(study.record.runs):
+        inputs = run.step["inputs"]
+        if run.kind == TransportPlan.kind and plan == plan_name(
+            inputs["source"], inputs["target"], run.key
+        ):
+            return str(inputs["source"]), str(inputs["target"])
+    return "", ""
+
+
 def _plans(study: Study) -> list[str]:
     from napari_stomics.data.results import plan_name
 

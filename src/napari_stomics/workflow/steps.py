@@ -113,7 +113,7 @@ class PreparedStep:
             seconds=round(time.perf_counter() - clock, 3),
             versions=versions(),
             inputs_hash=digest,
-            summary=plain(result.summary()),
+            summary=plain({**result.summary(), "converged": bool(result.converged)}),
         )
         return Outcome(result, run)
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from itertools import islice
 from pathlib import Path
+
+_CROWDED = 5_000
+"""Entries of a folder that are looked through; instruments write dozens into one folder."""
 
 KINDS = {
     "visium": "Visium (Space Ranger folder)",
@@ -59,19 +64,23 @@ def _folder(path: Path) -> str | None:
         return "spatialdata"
     if path.suffix == ".zarr":
         return None
-    for kind, module in (
-        ("xenium", xenium),
-        ("visium_hd", visium_hd),
-        ("visium", visium),
-        ("merscope", merscope),
-        ("cosmx", cosmx),
-        ("imc", imc),
-    ):
+    named = (("xenium", xenium), ("visium", visium), ("merscope", merscope))
+    listed = (("visium_hd", visium_hd), *named, ("cosmx", cosmx), ("imc", imc))
+    crowded = _is_crowded(path)
+    for kind, module in named if crowded else listed:
         if module.is_folder(path):
             return kind
+    if crowded:
+        return None
     if tenx.matrix_files(path) and (path.parent / "spatial").is_dir():
         return "visium"
     return "st" if st_text.count_tables(path) else None
+
+
+def _is_crowded(path: Path) -> bool:
+    """Whether a folder holds so many entries that looking at each would hold up a drop."""
+    with os.scandir(path) as entries:
+        return sum(1 for _ in islice(entries, _CROWDED + 1)) > _CROWDED
 
 
 def _file(path: Path) -> str | None:
