@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 from napari_stomics.docks.add_section import AddSectionForm
 from napari_stomics.docks.colour_panel import ColourPanel
 from napari_stomics.docks.dock import Dock
+from napari_stomics.docks.host_docks import HostDocks
 from napari_stomics.docks.job_bar import JobBar
 from napari_stomics.docks.landmark_layout import Fold, button, in_column, in_row
 from napari_stomics.docks.restore_bar import RestoreBar
@@ -67,6 +68,7 @@ class StudyDock(Dock):
         self.colour = ColourPanel(self._bench)
         self.add_form = AddSectionForm(self._bench)
         self._adding = Fold("Add a section", self.add_form)
+        self._exploring = Fold("Explore (napari-spatialdata)", HostDocks(self._bench), shown=False)
         self._colouring = Fold("Colour spots by", self.colour)
         inner = in_column(
             RestoreBar(self._bench),
@@ -76,6 +78,7 @@ class StudyDock(Dock):
             self.bar,
             self._colouring,
             self._adding,
+            self._exploring,
             stretch=True,
         )
         self.fill(inner)
@@ -104,7 +107,8 @@ class StudyDock(Dock):
     def _on_study(self) -> None:
         self.tree.refresh()
         self.tree.setVisible(bool(self._bench.session.section_names))
-        self._colouring.setVisible(bool(self._bench.session.section_names))
+        for part in (self._colouring, self._exploring):
+            part.setVisible(bool(self._bench.session.section_names))
         self.colour.refresh()
         self._show_state()
 

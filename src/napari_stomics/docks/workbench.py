@@ -92,7 +92,7 @@ class Workbench(QObject):
             lambda ctx: read_section(path, **options),
             title=f"Read {Path(path).name}",
             kind=f"read {path}",
-            on_done=lambda sdata: self.session.add(sdata, origin),
+            on_done=self._while_open(lambda sdata: self.session.add(sdata, origin)),
         )
 
     def open_path(self, path: str | Path) -> Job:
@@ -110,7 +110,18 @@ class Workbench(QObject):
             self.session.open(study)
 
     def _open(self, read: Callable[[Any], Any], title: str) -> Job:
-        return self.runner.start(read, title=title, kind="open", on_done=self.session.open)
+        return self.runner.start(
+            read, title=title, kind="open", on_done=self._while_open(self.session.open)
+        )
+
+    def _while_open(self, act: Callable[[Any], object]) -> Callable[[Any], None]:
+        """Return what hands a job's result on, unless the window was closed meanwhile."""
+
+        def hand_on(result: Any) -> None:
+            if window_is_open(self.viewer):
+                act(result)
+
+        return hand_on
 
     # -- running and saving ------------------------------------------------------------------
 
@@ -142,18 +153,25 @@ class Workbench(QObject):
             If the step is refused; nothing has been started then.
         """
 
+        study = self.session.study
+
         def done(outcome: Any) -> None:
+            if self.session.study is not study:
+                raise UserError(
+                    "Another study was opened meanwhile, so the result is dropped.",
+                    "Open the former study again and run the step there.",
+                )
             self.session.commit(outcome)
             if then is not None:
                 then()
 
         resolved = step.resolve()
-        prepared = resolved.collect(self.session.study)
+        prepared = resolved.collect(study)
         return self.runner.start(
             prepared.run,
             title=resolved.spec.title,
             kind=f"{step.method} {step.result_key} {sorted(step.inputs.items(), key=str)}",
-            on_done=done,
+            on_done=self._while_open(done),
             threads=_threads(),
         )
 
@@ -325,6 +343,15 @@ class Workbench(QObject):
             paint(self.viewer, self.session.study, self.session.load_result(run), run.key)
         except UserError as error:
             show_warning(str(error), run.key)
+
+
+def window_is_open(viewer: Any) -> bool:
+    """Whether a viewer's window is still there; a viewer model without a window counts as open."""
+    window = getattr(viewer, "window", None)
+    try:
+        return window is None or window.geometry() is not None
+    except (AttributeError, RuntimeError):
+        return False
 
 
 def _threads() -> int | None:
