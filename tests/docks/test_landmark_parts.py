@@ -80,7 +80,10 @@ def test_rows_show_errors_outliers_and_what_is_missing(qtbot, session):
     assert rows["L1"][3] == ""
     assert rows["L2"][1] == micrometres(found.residuals[1])
     assert rows["L2"][2] == micrometres(found.leave_one_out[1])
-    assert rows["alone"][1:] == ["-", "-", "not in B yet"]
+    assert rows["alone"][1:] == ["-", "-", "unpaired"]
+    row = next(i for i, row in enumerate(shown(table)) if row[0] == "alone")
+    tip = table.model().index(row, 3).data(Qt.ItemDataRole.ToolTipRole)
+    assert tip == "Not placed in B yet."
 
 
 def test_errors_sort_as_numbers_and_names_as_people_count(qtbot, session):

@@ -83,7 +83,8 @@ class LandmarkDock(QWidget):
         inner = in_column(self.sections, *self._parts, self.bar, keys, stretch=True)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(scrolled(inner))
+        self._scroll = scrolled(inner)
+        column.addWidget(self._scroll)
         self.setMinimumWidth(300)
 
     def _key_actions(self) -> list[KeyAction]:
@@ -163,6 +164,7 @@ class LandmarkDock(QWidget):
             part.setEnabled(ready)
         self.sections.refresh()
         self._redraw()
+        self._scroll.verticalScrollBar().setValue(0)
 
     def _on_landmarks(self) -> None:
         if not self._soon.isActive():

@@ -47,6 +47,7 @@ class LandmarkTableModel(QAbstractTableModel):
         self._names: list[str] = []
         self._figures: dict[str, tuple[float, float, bool]] = {}
         self._notes: dict[str, str] = {}
+        self._details: dict[str, str] = {}
 
     @property
     def names(self) -> list[str]:
@@ -64,10 +65,11 @@ class LandmarkTableModel(QAbstractTableModel):
         ]
         names = [mark.name for mark in marks]
         self._figures = _figures(estimate.registration)
-        self._notes = {
-            mark.name: _note(mark.positions, sections, self._figures.get(mark.name))
-            for mark in marks
-        }
+        missing = {mark.name: _missing(mark.positions, sections) for mark in marks}
+        self._details = {name: f"Not placed in {at} yet." for name, at in missing.items() if at}
+        self._notes = dict.fromkeys(names, "")
+        self._notes.update((name, "⚠ outlier") for name, found in self._figures.items() if found[2])
+        self._notes.update((name, "unpaired") for name in self._details)
         if names == self._names:
             if names:
                 self.dataChanged.emit(self.index(0, 0), self.index(len(names) - 1, NOTE))
@@ -104,7 +106,7 @@ class LandmarkTableModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.TextAlignmentRole and column in (RESIDUAL, LEFT_OUT):
             return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         if role == Qt.ItemDataRole.ToolTipRole:
-            return self._notes[name] or TIPS[column]
+            return self._details.get(name) or TIPS[column]
         if role == SORT_ROLE:
             return self._sort_value(name, column)
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.EditRole):
@@ -252,13 +254,9 @@ def _figures(registration: Registration | None) -> dict[str, tuple[float, float,
     }
 
 
-def _note(
-    positions: Any, sections: tuple[str, str], figures: tuple[float, float, bool] | None
-) -> str:
-    missing = [section for section in sections if section and section not in positions]
-    if missing:
-        return f"not in {missing[0]} yet"
-    return "⚠ outlier" if figures is not None and figures[2] else ""
+def _missing(positions: Any, sections: tuple[str, str]) -> str:
+    """The section in which a landmark still lacks a place; empty for none."""
+    return next((name for name in sections if name and name not in positions), "")
 
 
 def micrometres(value: float) -> str:
