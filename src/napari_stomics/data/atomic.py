@@ -201,6 +201,18 @@ def new_sibling(path: Path) -> Path:
     return folder
 
 
+def remove_tree(folder: Path) -> None:
+    """Remove a folder as far as the system allows.
+
+    Threads of a cancelled writer may still be adding files; it is then tried again.
+    """
+    for _ in range(40):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.05)
+
+
 def put_in_place(new: Path, path: Path) -> Path | None:
     """Put the folder ``new`` where ``path`` is, at once.
 

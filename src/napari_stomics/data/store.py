@@ -172,13 +172,12 @@ def save_store(
                 raise _changed_meanwhile(target)
             old = atomic.put_in_place(new, target)
         except BaseException:
-            shutil.rmtree(new, ignore_errors=True)
+            atomic.remove_tree(new)
             raise
         _read_again(study.sdata, target, saved, moved=origin is None or origin.path != target)
         study.path = target
         if old is not None:
-            shutil.rmtree(old, ignore_errors=True)
-    ctx.step(1.0, "Saved")
+            atomic.remove_tree(old)
     changed = tuple(name for name, entry in saved.items() if entry.written)
     kept = tuple(name for name, entry in saved.items() if not entry.written)
     return SaveReport(target, size, written, time.monotonic() - started, changed, kept)
