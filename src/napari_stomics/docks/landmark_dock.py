@@ -53,7 +53,7 @@ class LandmarkDock(QWidget):
         self._connect()
         self.links = Links(self._bench.viewer, self._key_actions(), self._listeners(), self.view)
         self.links.open()
-        self.destroyed.connect(self.links.close)
+        self.destroyed.connect(self.links.on_destroyed)
         self._open_pair()
 
     # -- layout ------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 from weakref import ReferenceType, ref
 
+from psygnal import SignalInstance as Signal
 from qtpy.compat import isalive
 from qtpy.QtWidgets import QDockWidget, QWidget
 
@@ -76,20 +77,25 @@ class Links:
 
     def close(self) -> None:
         """Unbind the keys, stop listening, and take the landmarks off the canvas."""
+        self._let_go([signal for signal, _ in self._listeners])
+
+    def on_destroyed(self) -> None:
+        """Let go after the dock was destroyed: Qt has disconnected its own signals."""
+        self._let_go([signal for signal, _ in self._listeners if isinstance(signal, Signal)])
+
+    def _let_go(self, signals: Sequence[Any]) -> None:
         keys, self._keys = self._keys, None
         if keys is None:
             return
         keys.unbind()
         self._viewer.layers.selection.events.active.disconnect(self._follow_active)
-        # At the end of the program what sends the signals may have been destroyed as well.
-        window = None if self._window is None else self._window()
-        if self._window is not None and (window is None or not isalive(window)):
-            return
         for signal, slot in self._listeners:
-            # Qt has disconnected what it destroyed.
-            with suppress(RuntimeError, TypeError, ValueError):
-                signal.disconnect(slot)
-        self._view.close()
+            if any(signal is one for one in signals):
+                with suppress(RuntimeError, TypeError, ValueError):
+                    signal.disconnect(slot)
+        window = None if self._window is None else self._window()
+        if self._window is None or (window is not None and isalive(window)):
+            self._view.close()
 
 
 def main_window(widget: QWidget) -> QWidget:
