@@ -5,7 +5,9 @@ Run it under a display: ``make docs-pictures``.
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,59 +16,73 @@ WIDTH = 1200
 
 
 def main() -> int:
-    import napari
-
+    # Nothing of the machine's user belongs into the pictures.
+    os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp()
     from napari_stomics.data.samples import open_sample
     from napari_stomics.docks.demo import settle, views
-    from napari_stomics.docks.workbench import open_docks, workbench
-    from napari_stomics.layers.tags import tagged
-    from napari_stomics.layers.views import look_at, shown_alone
+    from napari_stomics.docks.workbench import open_docks
+    from napari_stomics.layers.colour import colour_by
+    from napari_stomics.layers.tags import tag, tagged
+    from napari_stomics.layers.views import View, look_at, shown_alone
     from napari_stomics.workflow.demo import demo_recipe
     from napari_stomics.workflow.recipes import run_recipe
 
     FOLDER.mkdir(parents=True, exist_ok=True)
-    study, _ = run_recipe(demo_recipe())
-    viewer = napari.Viewer()
-    viewer.window.resize(1500, 950)
-    bench = workbench(viewer)
-    open_docks(viewer.window)
-
-    def shoot(name: str, dock: str) -> None:
-        raise_dock(viewer, dock)
-        settle()
-        write(viewer.window.screenshot(canvas_only=False, flash=False), FOLDER / f"{name}.jpg")
-
+    viewer, bench = window("Study and sections")
     bench.session.open(open_sample("olfactory-bulb"))
-    shoot("opened", "Study and sections")
-    shoot("landmarks", "Landmark registration")
+    spots = tagged(viewer, role="spots")
+    for layer in spots:
+        study = bench.session.study
+        colour_by(layer, study, tag(layer)["section"], "layer")
+    shoot(viewer, "opened")
+    open_docks(viewer.window, ("Landmark registration",))
+    look_at(viewer, [tagged(viewer, role="spots")[0]])
+    shoot(viewer, "landmarks")
+    viewer.close()
+    settle()
+
+    study, _ = run_recipe(demo_recipe())
+    viewer, bench = window("Compare sections")
     bench.session.open(study)
     spots = tagged(viewer, role="spots")
-    look_at(viewer, spots)
-    bench.comparison("Rep12", "Rep11").set("swipe")
-    shoot("swipe", "Compare sections")
-    bench.comparison("Rep12", "Rep11").set("side by side")
-    viewer.reset_view()
-    shoot("side_by_side", "Compare sections")
-    bench.leave_comparison()
+    sections = View("Both sections", images=("Rep11", "Rep12"))
+    with shown_alone(viewer, sections):
+        look_at(viewer, spots)
+        bench.comparison("Rep12", "Rep11").set("swipe")
+        shoot(viewer, "swipe")
+        bench.comparison("Rep12", "Rep11").set("side by side")
+        viewer.reset_view()
+        shoot(viewer, "side_by_side")
+        bench.leave_comparison()
+    open_docks(viewer.window, ("Methods and results",))
     for name, view in views().items():
         with shown_alone(viewer, view):
             look_at(viewer, spots)
-            shoot(name, "Methods and results")
+            shoot(viewer, name)
     viewer.close()
+    settle()
     print(f"{len(list(FOLDER.glob('*.jpg')))} pictures in {FOLDER}")
     return 0
 
 
-def raise_dock(viewer: Any, name: str) -> None:
-    """Bring a dock's tab to the front."""
-    for title, widget in viewer.window.dock_widgets.items():
-        if title.startswith(name):
-            parent = widget.parentWidget()
-            while parent is not None and not hasattr(parent, "raise_dock"):
-                if parent.metaObject().className().endswith("DockWidget"):
-                    parent.raise_()
-                    return
-                parent = parent.parentWidget()
+def window(*docks: str) -> tuple[Any, Any]:
+    """Return a new viewer and its workbench, with some docks open."""
+    import napari
+
+    from napari_stomics.docks.workbench import open_docks, workbench
+
+    viewer = napari.Viewer()
+    viewer.window.resize(1500, 950)
+    open_docks(viewer.window, docks)
+    return viewer, workbench(viewer)
+
+
+def shoot(viewer: Any, name: str) -> None:
+    """Take a picture of the whole window."""
+    from napari_stomics.docks.demo import settle
+
+    settle()
+    write(viewer.window.screenshot(canvas_only=False, flash=False), FOLDER / f"{name}.jpg")
 
 
 def write(pixels: Any, path: Path) -> None:

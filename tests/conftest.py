@@ -21,6 +21,8 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = config.cache.mkdir("napari-settings") / str(os.getpid())
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["NAPARI_CONFIG"] = str(folder / "settings.yaml")
+    # Autosaves of the tests must neither reach the user nor be offered to the next run.
+    os.environ["XDG_STATE_HOME"] = str(folder / "state")
 
 
 @pytest.fixture(scope="session")
