@@ -194,11 +194,19 @@ class Study:
     """
 
     def __init__(self, sdata: SpatialData | None = None, path: Path | None = None) -> None:
-        from spatialdata import SpatialData
-
-        self.sdata = SpatialData() if sdata is None else sdata
+        self._sdata = sdata
         self.path = path
         self.record = StudyRecord() if sdata is None else _read_record(sdata)
+
+    @property
+    def sdata(self) -> SpatialData:
+        """The SpatialData object; an empty study makes it when it is first needed."""
+        if self._sdata is None:
+            # The import takes seconds, which an empty window need not wait for.
+            from spatialdata import SpatialData
+
+            self._sdata = SpatialData()
+        return self._sdata
 
     @property
     def sections(self) -> dict[str, Section]:
