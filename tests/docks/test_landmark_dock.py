@@ -435,9 +435,11 @@ def test_storing_is_a_step_by_value_and_undoable(desk, qtbot):
         desk.dock.store.write_warped()
     assert "Rep12_he_warped" in study.record.sections["Rep11"].images
     assert "Rep12_he_warped" in study.sdata.images
+    assert "Rep12_he_warped" in [layer.name for layer in desk.bench.viewer.layers]
     desk.bench.undo()
     assert "Rep12_he_warped" not in study.record.sections["Rep11"].images
     assert "Rep12_he_warped" not in study.sdata.images
+    assert "Rep12_he_warped" not in [layer.name for layer in desk.bench.viewer.layers]
     desk.bench.undo()
     desk.bench.undo()
     desk.settle()

@@ -14,6 +14,7 @@ from napari_stomics.docks.landmark_layout import button
 from napari_stomics.docks.landmark_quality import wrapped_label
 from napari_stomics.docks.messages import show_info
 from napari_stomics.docks.workbench import Workbench, told_to_user
+from napari_stomics.layers.section import hide_elements, show_missing
 from napari_stomics.session.undo import Action
 from napari_stomics.workflow.steps import Step
 
@@ -127,14 +128,17 @@ class StorePanel(QWidget):
         if session.study is not study:
             return
         changes = made.changes(target)
-        apply_all(study, changes)
-        session.undo.push(
-            Action(
-                f"Write warped elements of {made.source}",
-                lambda: revert_all(study, changes),
-                lambda: apply_all(study, changes),
-            )
-        )
+
+        def put() -> None:
+            apply_all(study, changes)
+            show_missing(self._bench.viewer, study, target)
+
+        def take_back() -> None:
+            hide_elements(self._bench.viewer, made.elements)
+            revert_all(study, changes)
+
+        put()
+        session.undo.push(Action(f"Write warped elements of {made.source}", take_back, put))
         show_info(f"Added to {target}: {', '.join(made.elements)}. Save the study to keep them.")
 
 

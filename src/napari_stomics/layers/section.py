@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -143,6 +144,11 @@ def show_missing(viewer: ViewerModel, study: Study, name: str) -> list[Layer]:
     for layer in added:
         viewer.add_layer(layer)
     return added
+
+
+def hide_elements(viewer: ViewerModel, names: Collection[str]) -> None:
+    """Remove the layers of elements that are no longer in the study."""
+    remove_layers(viewer, [q for q in viewer.layers if tag(q).get("element") in names])
 
 
 def _identity(layer: Layer) -> tuple[Any, ...]:
