@@ -40,7 +40,7 @@ def make(session, qtbot):
 
 
 def test_without_a_study_each_form_is_empty_and_says_what_is_missing(make):
-    for key in registry().keys():
+    for key in registry().keys(None):
         model = COLLECTORS[registry().get(key).inputs].refs
         assert make(model).missing()
 

@@ -267,3 +267,23 @@ def test_the_bar_of_the_study_shows_what_opens_reads_and_saves():
     assert is_of_study("read /data/a.h5ad")
     assert not is_of_study("colour")
     assert not is_of_study("domains/gmm gmm []")
+
+
+def test_a_dock_that_opens_later_shows_the_colouring_and_changes_nothing(viewer, bench, qtbot):
+    from napari_stomics.layers.colour import colour_by
+
+    study = two_sections()
+    bench.session.open(study)
+    spots = find_section(viewer, "B").spots
+    colour_by(spots, study, "B", "Penk", limits=(3.0, 40.0), colormap="magma")
+    plain = find_section(viewer, "A").spots.face_color.copy()
+    dock = StudyDock(viewer)
+    qtbot.addWidget(dock)
+    dock.show()
+    finish(qtbot, bench)
+    assert dock.colour.range.isVisible()
+    assert dock.colour.range.limits == (3.0, 40.0)
+    assert dock.colour.range.colormap == "magma"
+    assert np.array_equal(find_section(viewer, "A").spots.face_color, plain)
+    dock.colour.range._on_dragged((5.0, 30.0))
+    qtbot.waitUntil(lambda: tuple(spots.face_contrast_limits) == (5.0, 30.0), timeout=5000)

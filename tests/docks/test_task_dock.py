@@ -110,7 +110,7 @@ def stars(inputs, params, ctx):
 @pytest.fixture
 def third_party(monkeypatch):
     """A registry as entry points of other packages make it: one good, one broken, one strange."""
-    table = {key: registry()._table[key] for key in registry().keys()}
+    table = {key: registry()._table[key] for key in registry().keys(None)}
     found = Registry(table)
     found.add("domains/halves", f"{__name__}:halves")
     found.add("domains/broken", "a_package_that_is_gone:run")
@@ -131,7 +131,7 @@ def listed(dock):
 
 def test_alone_every_method_has_its_form(dock):
     assert not dock.run.isEnabled()
-    for key in registry().keys():
+    for key in registry().keys(None):
         dock.choose(key)
         assert dock.method.currentData() == key
         assert dock.params is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import QLabel, QLineEdit, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 
+from napari_stomics.core.jobs import JobContext
 from napari_stomics.docks.colour_range import ColourRange
+from napari_stomics.docks.jobs import Job
 from napari_stomics.docks.legend import Legend
 from napari_stomics.docks.messages import describe_failure
 from napari_stomics.docks.name_combo import NameCombo
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 _ALL = "All sections"
 _SEARCH_DELAY_MS = 80
+_WHAT = ("key", "kind", "modality")
 _MOST = 100
 """Names listed at most: whoever wants more types another letter."""
 
@@ -55,6 +58,8 @@ class ColourPanel(QWidget):
         self.range = ColourRange()
         self.legend = Legend()
         self._painted: list[Painted] = []
+        self._job: Job | None = None
+        self._wanted: tuple[float, float] | None = None
         self._delay = _timer(self, _SEARCH_DELAY_MS, self.search)
         self._build()
         self._connect()
@@ -131,11 +136,24 @@ class ColourPanel(QWidget):
         study, names = self._bench.session.study, self.sections()
         layers = {name: self._spots(name) for name in names}
         look = self.range.colormap
-        self._bench.runner.start(
-            lambda ctx: _paint_all(study, layers, match, look, limits),
+        self._start(
+            match,
+            lambda ctx: _paint_all(study, layers, match, look, limits, ctx),
+            self.show_painted,
+        )
+
+    def _start(
+        self,
+        match: Match,
+        work: Callable[[JobContext], list[Painted]],
+        show: Callable[[Match, list[Painted]], None],
+    ) -> None:
+        self._wanted = None
+        self._job = self._bench.runner.start(
+            work,
             title=f"Colour by {match.key}",
             kind="colour",
-            on_done=partial(_answer, self, study, match),
+            on_done=partial(_answer, self._bench, self._bench.session.study, match, show),
             on_failed=partial(_complain, self, match),
             owner=self,
             threads=1,
@@ -156,7 +174,7 @@ class ColourPanel(QWidget):
             layer = self._spots(name)
             if layer is not None:
                 clear_colouring(layer)
-        self._painted = [replace_ahead(each) for each in shown]
+        self._painted = [each._replace(ahead=None) for each in shown]
         self._say(f"{match.key} is not in {', '.join(without)}." if without else "")
         self._show_values(match)
 
@@ -176,18 +194,32 @@ class ColourPanel(QWidget):
         return None if found is None else found.colourable
 
     def _take_over(self) -> None:
-        """Show the range and the legend of what a restored study was coloured by."""
+        """Show the range and the legend of what is coloured already, and change nothing."""
         from napari_stomics.layers.features import Match
+
+        study, coloured = self._bench.session.study, self._coloured()
+        if coloured:
+            first = next(iter(coloured.values()))
+            same = [n for n, c in coloured.items() if all(c[k] == first[k] for k in _WHAT)]
+            match = Match(first["key"], first["kind"], first["modality"])
+            look, limits = first["colormap"], first["limits"] and tuple(first["limits"])
+            self._start(
+                match,
+                lambda ctx: _worked_out(study, same, match, look, limits),
+                self._adopt,
+            )
+
+    def _coloured(self) -> dict[str, dict[str, Any]]:
+        """What the spots of each section are coloured by, where they are."""
         from napari_stomics.layers.tags import tag
 
-        for name in self.sections():
-            layer = self._spots(name)
-            colour = tag(layer).get("colour") if layer is not None else None
-            if colour is not None:
-                self.range.set_colormap(colour["colormap"])
-                match = Match(colour["key"], colour["kind"], colour["modality"])
-                self.colour(match, colour["limits"] and tuple(colour["limits"]))
-                return
+        layers = {name: self._spots(name) for name in self.sections()}
+        found = {n: tag(q).get("colour") for n, q in layers.items() if q is not None}
+        return {name: colour for name, colour in found.items() if colour}
+
+    def _adopt(self, match: Match, painted: list[Painted]) -> None:
+        self._painted = painted
+        self._show_values(match)
 
     # -- slots -------------------------------------------------------------------------------
 
@@ -217,14 +249,34 @@ class ColourPanel(QWidget):
         from napari_stomics.layers.colour import set_limits
         from napari_stomics.layers.tags import tag
 
+        numeric = [each for each in self._painted if each.values.numeric]
+        layers = {each.section: self._spots(each.section) for each in numeric}
+        present = [layer for layer in layers.values() if layer is not None]
         with told_to_user("Colour range"):
-            for each in self._painted:
-                layer = self._spots(each.section)
-                if layer is not None and tag(layer).get("companion") is not None:
-                    self.colour(each.values.match, limits)
-                    return
-                if layer is not None and each.values.numeric:
-                    set_limits(layer, limits)
+            if any(tag(layer).get("companion") is not None for layer in present):
+                self._paint_limits(numeric, layers, limits)
+                return
+            for layer in present:
+                set_limits(layer, limits)
+
+    def _paint_limits(
+        self, numeric: list[Painted], layers: dict[str, Any], limits: tuple[float, float]
+    ) -> None:
+        """Paint many spots in another range; one painting at a time, the last wish next."""
+        if self._job is not None and self._job.is_active:
+            self._wanted = limits
+            return
+        found = [e._replace(values=replace(e.values, limits=limits)) for e in numeric]
+        match = numeric[0].values.match
+        self._start(match, lambda ctx: _ahead(found, layers, ctx), self.show_painted)
+
+    def on_job_ended(self, job: Job) -> None:
+        """Paint the range that was chosen while a painting was under way."""
+        wanted, self._wanted = (self._wanted, None) if job is self._job else (None, self._wanted)
+        if job is self._job:
+            self._job = None
+            if wanted is not None:
+                self._on_limits(wanted)
 
     def _on_reset(self) -> None:
         if self._painted:
@@ -256,19 +308,20 @@ class SearchLine(QLineEdit):
             super().keyPressEvent(event)
 
 
-def _answer(panel: ColourPanel, study: Study, match: Match, painted: list[Painted]) -> None:
+def _answer(
+    bench: Workbench,
+    study: Study,
+    match: Match,
+    show: Callable[[Match, list[Painted]], None],
+    painted: list[Painted],
+) -> None:
     """Show what a job worked out, unless another study is open by now."""
-    if panel._bench.session.study is study:
-        panel.show_painted(match, painted)
+    if bench.session.study is study:
+        show(match, painted)
 
 
 def _complain(panel: ColourPanel, match: Match, error: BaseException) -> None:
     panel._say(describe_failure(error, f"Colour by {match.key}"))
-
-
-def replace_ahead(painted: Painted) -> Painted:
-    """Let go of what was painted ahead: the layer has it now."""
-    return painted._replace(ahead=None)
 
 
 def _paint_all(
@@ -277,56 +330,35 @@ def _paint_all(
     match: Match,
     colormap: str,
     limits: tuple[float, float] | None,
+    ctx: JobContext,
 ) -> list[Painted]:
     """Colours of each section that has the feature; numbers share one range."""
-    from napari_stomics.layers.colour import paint_ahead
-
-    values = colourings(study, list(layers), match, colormap=colormap, limits=limits)
-    return [
-        Painted(name, each, None if layers[name] is None else paint_ahead(layers[name], each))
-        for name, each in values.items()
-    ]
+    found = _worked_out(study, list(layers), match, colormap, limits)
+    return _ahead(found, layers, ctx)
 
 
-def colourings(
+def _worked_out(
     study: Study,
     names: list[str],
     match: Match,
-    *,
-    colormap: str = "viridis",
-    limits: tuple[float, float] | None = None,
-) -> dict[str, Colouring]:
-    """Values and colours by section, of those that have the feature; numbers share one range.
+    colormap: str,
+    limits: tuple[float, float] | None,
+) -> list[Painted]:
+    from napari_stomics.layers.colour import colourings
 
-    Raises
-    ------
-    UserError
-        If no section has it.
-    """
-    from napari_stomics.core.errors import UserError
-    from napari_stomics.layers.colour import colouring
+    values = colourings(study, names, match, colormap=colormap, limits=limits)
+    return [Painted(name, each) for name, each in values.items()]
 
-    out: dict[str, Colouring] = {}
-    refused: UserError | None = None
-    for name in names:
-        try:
-            out[name] = colouring(
-                study,
-                name,
-                match.key,
-                match.modality,
-                kind=match.kind,
-                limits=limits,
-                colormap=colormap,
-            )
-        except UserError as error:
-            refused = error
-    if not out and refused is not None:
-        raise refused
-    found = [values.limits for values in out.values() if values.limits is not None]
-    if len(found) > 1:
-        common = (min(low for low, _ in found), max(high for _, high in found))
-        out = {n: replace(v, limits=common) if v.numeric else v for n, v in out.items()}
+
+def _ahead(found: list[Painted], layers: dict[str, Any], ctx: JobContext) -> list[Painted]:
+    """Paint what stands for layers with many spots."""
+    from napari_stomics.layers.colour import paint_ahead
+
+    out = []
+    for each in found:
+        ctx.step(None)
+        layer = layers.get(each.section)
+        out.append(each._replace(ahead=None if layer is None else paint_ahead(layer, each.values)))
     return out
 
 

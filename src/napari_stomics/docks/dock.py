@@ -9,7 +9,7 @@ from weakref import WeakMethod, ref
 
 from napari.viewer import Viewer
 from qtpy.compat import isalive
-from qtpy.QtCore import QEvent
+from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_stomics.docks.landmark_layout import scrolled
@@ -39,6 +39,9 @@ class Dock(QWidget):
         self._heard: list[tuple[Any, WeakMethod[Any]]] = []
         self._listening = True
         self.destroyed.connect(_deaf(ref(self)))
+        self._settled = QTimer(self)
+        self._settled.setSingleShot(True)
+        self._settled.timeout.connect(self._watch_window)
 
     def listen(self, *pairs: Pair) -> None:
         """Connect signals, of Qt, psygnal or napari, with methods, until the dock is closed."""
@@ -63,12 +66,14 @@ class Dock(QWidget):
     def event(self, event: Any) -> bool:
         """Stop listening when the dock is taken out of its window, listen again when put back."""
         done = super().event(event)
-        if event.type() == QEvent.Type.ParentChange and hasattr(self, "_listening"):
+        if event.type() == QEvent.Type.ParentChange and hasattr(self, "_settled"):
             self._follow_parent()
         return bool(done)
 
     def _follow_parent(self) -> None:
         standing = self.parentWidget() is not None
+        if standing:
+            self._settled.start(0)  # the frame is not in the main window yet
         if standing == self._listening:
             return
         self._listening = standing
@@ -81,6 +86,11 @@ class Dock(QWidget):
         else:
             self.stop_listening()
             self.let_go()
+
+    def _watch_window(self) -> None:
+        """Have jobs stop with the window, also where the dock is never shown."""
+        if self.parentWidget() is not None:
+            self._bench.runner.watch(self)
 
     def stop_listening(self) -> None:
         """Disconnect everything that :meth:`listen` connected."""

@@ -53,6 +53,7 @@ class StudyDock(Dock):
             (session.undo.changed, self._show_state),
             (session.saved, self._on_saved),
             (bench.runner.finished, self._on_job_ended),
+            (bench.runner.finished, self.colour.on_job_ended),
             (layers, self.tree.on_layers),
             (layers.removed, self.colour.on_layer_removed),
         )

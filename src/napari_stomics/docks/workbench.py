@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_stomics.core.errors import UserError
 from napari_stomics.docks.autosaver import Autosaver
@@ -61,7 +61,14 @@ class Workbench(QObject):
         self._on_screen = False
         self._comparison: CompareController | None = None
         self._restoring = False
-        self._gallery = Gallery(viewer, lambda: self._restoring or self.compared_mode != "normal")
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.timeout.connect(self._arrange)
+        self._gallery = Gallery(
+            viewer,
+            lambda: self._restoring or self.compared_mode != "normal",
+            later=self._soon.start,
+        )
         self.runner: JobRunner = job_runner(viewer)
         self.autosaver = Autosaver(self)
         self.session.study_changed.connect(self._show_study)
@@ -152,7 +159,6 @@ class Workbench(QObject):
         UserError
             If the step is refused; nothing has been started then.
         """
-
         study = self.session.study
 
         def done(outcome: Any) -> None:
@@ -328,6 +334,11 @@ class Workbench(QObject):
             unpaint(self.viewer, self.session.study, result, run.key)
             self._lay_out()
         self.results_changed.emit()
+
+    def _arrange(self) -> None:
+        with told_to_user("Arrange sections"):
+            if window_is_open(self.viewer):
+                self._gallery.arrange()
 
     def _lay_out(self, fit: bool = True) -> None:
         """Show sections that nothing registers yet beside each other, all others in one view."""

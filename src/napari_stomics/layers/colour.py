@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +41,7 @@ __all__ = [
     "Match",
     "colour_by",
     "colouring",
+    "colourings",
     "legend",
     "search_features",
     "set_limits",
@@ -106,6 +108,54 @@ def colouring(
         return Colouring(match, numbers, found, colormap)
     names = clean_names(values)
     return Colouring(match, names, legend=_legend(study, part, match, names))
+
+
+def colourings(
+    study: Study,
+    names: Sequence[str],
+    match: Match,
+    *,
+    colormap: str = "viridis",
+    limits: tuple[float, float] | None = None,
+) -> dict[str, Colouring]:
+    """Values and colours by section, of those that have the feature; numbers share one range.
+
+    Parameters
+    ----------
+    study, names
+        The study and the names of its sections.
+    match
+        What to colour by.
+    colormap, limits
+        As in :func:`colour_by`; by default the range that takes in all sections.
+
+    Raises
+    ------
+    UserError
+        If no section has it.
+    """
+    out: dict[str, Colouring] = {}
+    refused: UserError | None = None
+    for name in names:
+        try:
+            out[name] = colouring(
+                study,
+                name,
+                match.key,
+                match.modality,
+                kind=match.kind,
+                limits=limits,
+                colormap=colormap,
+            )
+        except UserError as error:
+            refused = error
+    if not out and refused is not None:
+        raise refused
+    found = [values.limits for values in out.values() if values.limits is not None]
+    if len(found) > 1:
+        common = (min(low for low, _ in found), max(high for _, high in found))
+        out = {n: replace(v, limits=common) if v.numeric else v for n, v in out.items()}
+    return out
 
 
 def colour_by(

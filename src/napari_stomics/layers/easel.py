@@ -64,7 +64,7 @@ class Easel:
         if former is not None and former in self.viewer.layers:
             index = self.viewer.layers.index(former)
             selected = former in self.viewer.layers.selection
-            self.viewer.layers.remove(former)
+            remove_layers(self.viewer, [former])
             self.viewer.layers.insert(index, layer)
             if not selected:
                 self.viewer.layers.selection.discard(layer)

@@ -43,11 +43,20 @@ class Gallery:
         A viewer or napari's viewer model.
     is_busy
         Whether something else arranges the layers at present.
+    later
+        Called when layers came, went or were moved; it is to call :meth:`arrange`
+        once that is over. Without it layers are arranged at once.
     """
 
-    def __init__(self, viewer: ViewerModel, is_busy: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        is_busy: Callable[[], bool] = lambda: False,
+        later: Callable[[], object] | None = None,
+    ) -> None:
         self.viewer = real_viewer(viewer)
         self._is_busy = is_busy
+        self._later = later
         self._groups: list[list[str]] = []
         self._before: dict[str, Any] | None = None
         self._arranging = False
@@ -112,6 +121,9 @@ class Gallery:
         self._arranging = True
         try:
             cells = self._cells()
+            if not any(cells):  # the user has removed everything: so do we
+                remove_layers(self.viewer, tagged(self.viewer, role="gap"))
+                return
             stride = max(1, *map(len, cells))
             order = self._filled(cells, stride)
             for index, layer in enumerate(order):
@@ -148,6 +160,14 @@ class Gallery:
             return
         if tag(event.value).get("role") == "gap" or not all(self._cells()):
             self.close()
+        else:
+            self.arrange()
+
+    def _on_layers(self) -> None:
+        if self._arranging or not self._groups:
+            return
+        if self._later is not None:
+            self._later()
         else:
             self.arrange()
 
