@@ -17,11 +17,6 @@ from tests.layers.studies import grid, table
 pytestmark = pytest.mark.gui
 
 
-@pytest.fixture(autouse=True)
-def _state_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-
-
 @pytest.fixture
 def bench():
     return workbench(ViewerModel())

@@ -15,11 +15,6 @@ from tests.docks.desk import registered, two_sections
 pytestmark = pytest.mark.gui
 
 
-@pytest.fixture(autouse=True)
-def _state_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-
-
 @pytest.fixture
 def viewer():
     return ViewerModel()

@@ -49,12 +49,9 @@ def test_no_reader_claims_every_file(manifest):
 
 
 @pytest.mark.gui
-def test_menus_widgets_and_samples_appear_in_napari(
-    make_napari_viewer, qtbot, monkeypatch, tmp_path
-):
+def test_menus_widgets_and_samples_appear_in_napari(make_napari_viewer):
     from napari._app_model import get_app_model
 
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     viewer = make_napari_viewer()
     menus = get_app_model().menus
     for menu, command in (

@@ -18,11 +18,6 @@ from tests.docks.desk import finish, two_sections
 from tests.layers.studies import grid, table
 
 
-@pytest.fixture(autouse=True)
-def _state_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-
-
 @pytest.fixture
 def h5ad(tmp_path):
     adata = table(len(grid()))

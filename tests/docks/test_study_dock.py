@@ -21,11 +21,6 @@ from tests.layers.studies import section
 pytestmark = pytest.mark.gui
 
 
-@pytest.fixture(autouse=True)
-def _state_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-
-
 @pytest.fixture
 def viewer():
     return ViewerModel()
@@ -287,3 +282,26 @@ def test_a_dock_that_opens_later_shows_the_colouring_and_changes_nothing(viewer,
     assert np.array_equal(find_section(viewer, "A").spots.face_color, plain)
     dock.colour.range._on_dragged((5.0, 30.0))
     qtbot.waitUntil(lambda: tuple(spots.face_contrast_limits) == (5.0, 30.0), timeout=5000)
+
+
+def test_the_mouse_ticks_and_selects(dock, bench, viewer, qtbot):
+    from qtpy.QtCore import QPoint
+    from qtpy.QtWidgets import QStyle, QStyleOptionViewItem
+
+    bench.session.open(two_sections())
+    finish(qtbot, bench)
+    item = items(dock)["spots  A_spots"]
+    rect = dock.tree.visualItemRect(item)
+    option = QStyleOptionViewItem()
+    option.rect = rect
+    option.features |= QStyleOptionViewItem.ViewItemFeature.HasCheckIndicator
+    box = dock.tree.style().subElementRect(
+        QStyle.SubElement.SE_ItemViewItemCheckIndicator, option, dock.tree
+    )
+    where = dock.tree.viewport()
+    qtbot.mouseClick(where, Qt.MouseButton.LeftButton, pos=box.center())
+    assert not find_section(viewer, "A").spots.visible
+    qtbot.mouseClick(
+        where, Qt.MouseButton.LeftButton, pos=QPoint(box.right() + 20, rect.center().y())
+    )
+    assert viewer.layers.selection.active is find_section(viewer, "A").spots

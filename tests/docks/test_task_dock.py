@@ -28,11 +28,6 @@ from tests.small import small_simulation
 pytestmark = pytest.mark.gui
 
 
-@pytest.fixture(autouse=True)
-def _state_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-
-
 @pytest.fixture
 def viewer():
     return ViewerModel()
