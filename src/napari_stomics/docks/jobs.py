@@ -135,6 +135,8 @@ class JobRunner(QObject):
         Whether jobs appear in napari's activity dock.
     notify
         Whether failures and warnings are also shown as napari notifications.
+    is_open
+        Whether the window is still there; once it is not, every job is stopped.
     parent
         Qt parent.
     """
@@ -155,11 +157,17 @@ class JobRunner(QObject):
     """``(job)``, last of all."""
 
     def __init__(
-        self, *, show_activity: bool = True, notify: bool = True, parent: QObject | None = None
+        self,
+        *,
+        show_activity: bool = True,
+        notify: bool = True,
+        is_open: Callable[[], bool] = lambda: True,
+        parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
         self._show_activity = show_activity
         self._notify = notify
+        self._is_open = is_open
         self._active: list[Job] = []
         self._serving: set[int] = set()
         # Weak: a window that is closed must not live on in its runner.
@@ -254,6 +262,8 @@ class JobRunner(QObject):
         self.stop_all()
 
     def _poll(self) -> None:
+        if not self._is_open():  # Qt may take its time to destroy a window that was closed
+            self.stop_all()
         for job in list(self._active):
             # Showing progress makes napari process events, and a slot may open a
             # dialog: both can bring us here again in the middle of serving a job.
@@ -374,6 +384,15 @@ class JobRunner(QObject):
                 owner.destroyed.disconnect(job.cancel)
 
 
+def window_is_open(viewer: Any) -> bool:
+    """Whether a viewer's window is still there; a viewer model without a window counts as open."""
+    window = getattr(viewer, "window", None)
+    try:
+        return window is None or window.geometry() is not None
+    except (AttributeError, RuntimeError):
+        return False
+
+
 _runners: WeakKeyDictionary[Any, JobRunner] = WeakKeyDictionary()
 
 
@@ -388,5 +407,6 @@ def job_runner(viewer: Any) -> JobRunner:
     # A weak reference to the proxy dies with the proxy: the viewer itself is the key.
     key = getattr(viewer, "__wrapped__", viewer)
     if key not in _runners:
-        _runners[key] = JobRunner()
+        held = ref(key)
+        _runners[key] = JobRunner(is_open=lambda: held() is not None and window_is_open(held()))
     return _runners[key]

@@ -15,7 +15,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_stomics.core.errors import UserError
 from napari_stomics.docks.autosaver import Autosaver
-from napari_stomics.docks.jobs import Job, JobRunner, job_runner
+from napari_stomics.docks.jobs import Job, JobRunner, job_runner, window_is_open
 from napari_stomics.docks.messages import show_failure, show_info, show_warning
 from napari_stomics.layers.gallery import Gallery, frames
 from napari_stomics.session.session import Session
@@ -354,15 +354,6 @@ class Workbench(QObject):
             paint(self.viewer, self.session.study, self.session.load_result(run), run.key)
         except UserError as error:
             show_warning(str(error), run.key)
-
-
-def window_is_open(viewer: Any) -> bool:
-    """Whether a viewer's window is still there; a viewer model without a window counts as open."""
-    window = getattr(viewer, "window", None)
-    try:
-        return window is None or window.geometry() is not None
-    except (AttributeError, RuntimeError):
-        return False
 
 
 def _threads() -> int | None:
