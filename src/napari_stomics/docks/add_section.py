@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_stomics.core.errors import StomicsError, UserError
 from napari_stomics.docks.jobs import Job, JobState
-from napari_stomics.docks.landmark_layout import button, in_row
+from napari_stomics.docks.layout import button, in_row
 from napari_stomics.docks.name_combo import NameCombo
 from napari_stomics.docks.workbench import Workbench, told_to_user
 

@@ -13,7 +13,7 @@ from qtpy.QtGui import QColor, QDoubleValidator, QLinearGradient, QPainter
 from qtpy.QtWidgets import QLabel, QLineEdit, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QDoubleRangeSlider
 
-from napari_stomics.docks.landmark_layout import button, in_row
+from napari_stomics.docks.layout import button, in_row
 from napari_stomics.docks.name_combo import NameCombo
 
 COLORMAPS = ("viridis", "magma", "plasma", "inferno", "cividis", "gray", "turbo", "coolwarm")

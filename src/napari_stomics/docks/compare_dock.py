@@ -27,7 +27,7 @@ from qtpy.QtWidgets import (
 from napari_stomics.core.errors import UserError
 from napari_stomics.docks.dock import Dock
 from napari_stomics.docks.landmark_keys import KeyAction, KeyMap
-from napari_stomics.docks.landmark_layout import Fold, button, in_column, in_row
+from napari_stomics.docks.layout import Fold, button, in_column, in_row
 from napari_stomics.docks.messages import show_info
 from napari_stomics.docks.name_combo import NameCombo
 from napari_stomics.docks.workbench import told_to_user

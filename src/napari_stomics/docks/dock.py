@@ -12,7 +12,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_stomics.docks.landmark_layout import scrolled
+from napari_stomics.docks.layout import scrolled
 from napari_stomics.docks.workbench import workbench
 
 _NARROWEST = 300

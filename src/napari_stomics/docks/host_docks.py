@@ -7,7 +7,7 @@ from typing import Any
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_stomics.core.errors import UserError
-from napari_stomics.docks.landmark_layout import button, in_row
+from napari_stomics.docks.layout import button, in_row
 from napari_stomics.docks.workbench import Workbench, told_to_user
 
 HOST = "napari-spatialdata"

@@ -14,7 +14,6 @@ from napari_stomics.docks.job_bar import JobBar
 from napari_stomics.docks.landmark_auto import AutomaticPanel
 from napari_stomics.docks.landmark_io import LandmarkFiles
 from napari_stomics.docks.landmark_keys import KeyAction, KeyHelp
-from napari_stomics.docks.landmark_layout import Fold, button, in_column, scrolled
 from napari_stomics.docks.landmark_links import Links, main_window
 from napari_stomics.docks.landmark_panels import ListPanel, SectionPanel, ViewPanel
 from napari_stomics.docks.landmark_placing import Placing
@@ -22,6 +21,7 @@ from napari_stomics.docks.landmark_quality import QualityPanel
 from napari_stomics.docks.landmark_store import StorePanel
 from napari_stomics.docks.landmark_suggest import Review, SuggestionPanel
 from napari_stomics.docks.landmark_view import LandmarkView
+from napari_stomics.docks.layout import Fold, button, in_column, scrolled
 from napari_stomics.docks.param_form import ParamForm
 from napari_stomics.docks.workbench import told_to_user, workbench
 

@@ -9,7 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_stomics.docks.autosaver import Autosaver
-from napari_stomics.docks.landmark_layout import button, in_row
+from napari_stomics.docks.layout import button, in_row
 from napari_stomics.docks.workbench import Workbench, told_to_user
 
 

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_stomics.docks.gene_line import GeneLine
-from napari_stomics.docks.landmark_layout import button, in_row
+from napari_stomics.docks.layout import button, in_row
 from napari_stomics.docks.messages import show_info
 from napari_stomics.docks.result_text import is_converged, result_html
 from napari_stomics.docks.section_tree import show_empty_ticks

@@ -21,7 +21,7 @@ from napari_stomics.docks.colour_panel import ColourPanel
 from napari_stomics.docks.dock import Dock
 from napari_stomics.docks.host_docks import HostDocks
 from napari_stomics.docks.job_bar import JobBar
-from napari_stomics.docks.landmark_layout import Fold, button, in_column, in_row
+from napari_stomics.docks.layout import Fold, button, in_column, in_row
 from napari_stomics.docks.restore_bar import RestoreBar
 from napari_stomics.docks.section_tree import SectionTree
 

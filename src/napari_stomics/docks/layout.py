@@ -1,4 +1,4 @@
-"""Small parts that the panels of the landmark dock are made of."""
+"""Small parts that the docks are made of."""
 
 from __future__ import annotations
 
