@@ -81,6 +81,14 @@ def test_a_result_is_painted_taken_back_and_put_back(bench, qtbot):
     assert results() == {"concat_pcs"}
 
 
+def test_a_comparison_is_not_saved_as_the_look(bench):
+    before = bench.shown()
+    bench.comparison("section_2", "section_1").set("overlay", opacity=0.3)
+    assert bench.shown()["layers"] == before["layers"]
+    bench.leave_comparison()
+    assert bench.shown()["layers"] == before["layers"]
+
+
 def test_a_cancelled_job_changes_nothing(bench, qtbot):
     before = [layer.name for layer in bench.viewer.layers]
     job = bench.start(Step(method="alignment/fgw-dense",

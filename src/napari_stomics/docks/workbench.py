@@ -60,6 +60,7 @@ class Workbench(QObject):
         self.session = Session()
         self._on_screen = False
         self._comparison: CompareController | None = None
+        self._look: dict[str, Any] = {}
         self._restoring = False
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
@@ -217,7 +218,10 @@ class Workbench(QObject):
 
         window = getattr(self.viewer, "window", None)
         docks = list(window.dock_widgets) if window is not None else []
-        return {"layers": capture(self.viewer), "docks": docks}
+        # What a comparison hides or moves is not how the user left the layers.
+        compared = self.compared_mode != "normal"
+        look = self._look if compared else capture(self.viewer)
+        return {"layers": look, "docks": docks}
 
     def _restore_look(self) -> None:
         """Show the study as it was when it was saved."""
@@ -252,7 +256,10 @@ class Workbench(QObject):
         hide each other's layers.
         """
         from napari_stomics.layers.compare import CompareController
+        from napari_stomics.layers.session_state import capture
 
+        if self.compared_mode == "normal":
+            self._look = capture(self.viewer)
         now = self._comparison
         if now is None or (now.source, now.target) != (source, target):
             self.leave_comparison()
