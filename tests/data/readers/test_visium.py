@@ -277,3 +277,10 @@ def test_real_hd_bins_without_feature_slice(stomics_data: Path) -> None:
     np.testing.assert_allclose(place, np.array([13608.742911, 2385.629488]) * 0.27382429508)
     text = only(fixtures / "visium_hd_VisiumIO/binned_outputs/square_002um")
     assert list(text.ids) == list(small.ids)
+
+
+def test_a_folder_of_runs_names_them(stomics_data):
+    folder = stomics_data / "reader_fixtures" / "visium_sfe"
+    with pytest.raises(UserError, match="sample01, sample02") as caught:
+        read_section(folder)
+    assert "Open one" in caught.value.hint

@@ -144,6 +144,12 @@ def why_unknown(path: Path) -> tuple[str, str]:
             "Convert it to OME-TIFF, for instance with QuPath or bioformats2raw.",
         )
     if path.is_dir():
+        inside = sorted(p.name for p in islice(path.iterdir(), 200) if p.is_dir() and detect(p))
+        if inside:
+            return (
+                f"{path} holds {len(inside)} runs or sections: {', '.join(inside[:8])}.",
+                "Open one of these folders.",
+            )
         return (
             f"{path} is no folder that is known here.",
             "Open the output folder of Space Ranger, Xenium, MERSCOPE or CosMx, or a single file.",
