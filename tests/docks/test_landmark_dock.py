@@ -567,3 +567,24 @@ def test_the_manifest_names_the_dock():
     manifest = PluginManifest.from_distribution("napari-stomics")
     command = next(c for c in manifest.contributions.commands if c.id.endswith("landmark_dock"))
     assert command.python_name == f"{LandmarkDock.__module__}:{LandmarkDock.__name__}"
+
+
+def test_images_bend_with_the_map_but_not_where_landmarks_are_placed(desk):
+    from napari_stomics.layers.bent import BentLevel
+    from napari_stomics.methods.registration.landmarks import LandmarkParams
+
+    desk.open(olfactory_bulb())
+    image = next(q for q in desk.bench.viewer.layers if q.name == "Rep12_he")
+    assert not isinstance(image.data[0], BentLevel)
+    desk.session.estimate.configure(params=LandmarkParams(model="tps", stiffness=0.0))
+    desk.settle()
+    assert isinstance(image.data[0], BentLevel)
+    assert "Landmarks are drawn without the bend" in desk.dock.view.shown_text
+    desk.dock.placing.set_active(True)
+    assert not isinstance(image.data[0], BentLevel)
+    assert "exact clicks" in desk.dock.view.shown_text
+    desk.dock.placing.set_active(False)
+    assert isinstance(image.data[0], BentLevel)
+    desk.session.estimate.configure(params=LandmarkParams(model="affine"))
+    desk.settle()
+    assert not isinstance(image.data[0], BentLevel)

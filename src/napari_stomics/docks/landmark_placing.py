@@ -118,6 +118,7 @@ class Placing:
             callbacks.append(self._on_mouse)
         elif self._on_mouse in callbacks:
             callbacks.remove(self._on_mouse)
+        self._view.set_exact(active)
         self._after_change()
 
     def toggle(self) -> None:

@@ -39,6 +39,8 @@ class LandmarkView:
         self._bench = bench
         self._session = bench.session
         self._estimate = bench.session.estimate
+        self.exact = False
+        """Whether images follow only the linear part of a map, so that a click on one is exact."""
         self.warped = True
         """Whether the moving section lies where the map carries it (T)."""
         self.frame: Frame = "target"
@@ -129,7 +131,17 @@ class LandmarkView:
         else:
             what = "the stored registration"
         follows, stays = self._pair if self.frame == "target" else self._pair[::-1]
-        return f"{follows} follows {stays} by {what}."
+        text = f"{follows} follows {stays} by {what}."
+        if not isinstance(self.transform, Affine):
+            bend = "Images are" if self.exact else "Landmarks are"
+            text += f" {bend} drawn without the bend{', for exact clicks' if self.exact else ''}."
+        return text
+
+    def set_exact(self, exact: bool) -> None:
+        """Draw images so that a click on them is exact, or as the map bends them."""
+        if exact != self.exact:
+            self.exact = exact
+            self.place()
 
     def show_map(self, transform: Transform | None) -> None:
         """Show this map instead of the live estimate; None goes back to that."""
@@ -180,7 +192,8 @@ class LandmarkView:
             self._rest(target)
             lies = section_placement(self.viewer, source).matrix
             if not isinstance(transform, Affine) or not np.array_equal(lies, transform.matrix):
-                move_section(self.viewer, source, transform, target)
+                bends = not self.exact
+                move_section(self.viewer, source, transform, target, bend_images=bends)
         else:
             # The other way round a map that bends is shown by its linear part.
             self._rest(source)

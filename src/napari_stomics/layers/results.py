@@ -18,6 +18,7 @@ from napari_stomics.core.results import (
     TransportPlan,
 )
 from napari_stomics.core.transforms import Affine, Transform
+from napari_stomics.layers.bent import bend, straighten
 from napari_stomics.layers.colour import clean_names, is_numeric
 from napari_stomics.layers.easel import Easel
 from napari_stomics.layers.palette import natural, palette
@@ -122,12 +123,19 @@ def paint_gene(
 
 
 def move_section(
-    viewer: ViewerModel, source: str, transform: Transform, target: str
+    viewer: ViewerModel,
+    source: str,
+    transform: Transform,
+    target: str,
+    *,
+    bend_images: bool = True,
 ) -> list[Layer]:
     """Show a section where ``transform`` carries it in the target's frame.
 
     A linear map moves every layer. Through any other map spots, points and
-    shapes are carried one by one, and images follow its linear part.
+    shapes are carried one by one, and images are resampled where they are looked at,
+    unless ``bend_images`` is False: they then follow its linear part, in which a
+    click on the image has one plain meaning.
 
     Returns
     -------
@@ -142,10 +150,14 @@ def move_section(
             place(layer, linear.then(base))
         elif isinstance(transform, Affine):
             rewarp_overview(layer, None)
+            straighten(layer)
             place(layer, linear.then(base))
         elif rewarp_overview(layer, transform):
             layer.affine = layer_affine(Affine.identity(), base)
+        elif bend_images and bend(layer, transform):
+            place(layer, linear.then(base))
         elif not warp(layer, transform, base):
+            straighten(layer)
             place(layer, linear.then(base))
             left.append(layer)
     return left
