@@ -7,7 +7,7 @@ system, x to the right and y down; pixel arrays are (y, x) or (y, x, channel).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -213,4 +213,3 @@ class PredictionInputs:
 
     train: tuple[HistologySpots, ...]
     test: HistologySpots
-    options: Mapping[str, Any] = field(default_factory=dict)

@@ -361,8 +361,9 @@ class Prediction:
         (g,) correlation with the measured expression of the prediction, of a
         coordinate-free training mean (no variation: 0 by convention) and of a
         depth-only control; NaN where nothing was measured.
-    scores
-        Further figures per gene, by name.
+    rmse, rmse_mean
+        (g,) root mean squared error of the prediction and of the training mean
+        against the measured expression; NaN where nothing was measured.
     """
 
     kind: ClassVar[str] = "prediction"
