@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_stomics.core.transforms import Affine
+from napari_stomics.core.plans import TransportPlan
+from napari_stomics.core.transforms import Affine, Transform
 
 Floats = NDArray[np.floating[Any]]
 
@@ -86,8 +87,7 @@ class Spots:
     ids
         (n,) identifiers, as in the table's ``obs_names``.
     coordinates
-        (n, 2) centres (x, y) in micrometres; in the target's frame where the
-        collector was told to use a registration.
+        (n, 2) centres (x, y) in micrometres of the section's own frame.
     x
         (n, g) matrix, dense or CSR; raw counts for omics.
     features
@@ -111,18 +111,88 @@ class Spots:
 
 
 @dataclass(frozen=True)
-class SpotPair:
-    """Two sections to be aligned spot to spot.
+class HistologySpots:
+    """Spots of one section on its H&E image.
 
     Attributes
     ----------
-    registered
-        Whether ``source.coordinates`` lie in the target's frame already.
+    spots
+        The spots; ``spots.x`` are the measured counts.
+    image
+        The H&E image.
+    diameter
+        Spot diameter in micrometres: the width of the patch that belongs to it.
+    """
+
+    spots: Spots
+    image: SectionImage
+    diameter: float
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """What the user says about the match of two regions.
+
+    Attributes
+    ----------
+    name
+        Name of the constraint.
+    kind
+        ``match``: spots of the source region go to the target region only, and
+        those of the target region come from there only. ``forbid``: nothing
+        goes from the one to the other.
+    source, target
+        (n,), (m,) flags of the spots within the regions.
+    """
+
+    name: str
+    kind: str
+    source: NDArray[np.bool_]
+    target: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class SpotPair:
+    """Two sections to be aligned spot to spot.
+
+    Coordinates are each section's own micrometres.
+
+    Attributes
+    ----------
+    source, target
+        Spots with the features to compare; of one modality, or of two with a
+        shared embedding, or unrelated (pure Gromov-Wasserstein).
+    initial
+        Map from source to target micrometres that is known beforehand; None
+        where the sections are not registered.
+    landmarks
+        Landmark pairs between the two sections, in their own micrometres.
+    constraints
+        Regions painted as matching, and forbidden matches.
+    histology
+        Spots on the H&E image of each section, where image features are to be
+        compared too.
+    start
+        A former plan of the same spots to go on from.
     """
 
     source: Spots
     target: Spots
-    registered: bool = False
+    initial: Transform | None = None
+    landmarks: LandmarkPairs | None = None
+    constraints: tuple[Constraint, ...] = ()
+    histology: tuple[HistologySpots, HistologySpots] | None = None
+    start: TransportPlan | None = None
+
+    @property
+    def registered(self) -> bool:
+        """Whether a map between the sections is known beforehand."""
+        return self.initial is not None
+
+    def placed(self) -> Floats:
+        """(n, 2) source spots in the target's frame, or in their own if nothing is known."""
+        own = self.source.coordinates
+        return own if self.initial is None else self.initial.apply(own)
 
 
 @dataclass(frozen=True)
@@ -145,25 +215,6 @@ class LabelTransferInputs:
     target_ids: NDArray[Any]
     source_labels: NDArray[Any]
     target_labels: NDArray[Any] | None = None
-
-
-@dataclass(frozen=True)
-class HistologySpots:
-    """Spots of one section on its H&E image.
-
-    Attributes
-    ----------
-    spots
-        The spots; ``spots.x`` are the measured counts.
-    image
-        The H&E image.
-    diameter
-        Spot diameter in micrometres: the width of the patch that belongs to it.
-    """
-
-    spots: Spots
-    image: SectionImage
-    diameter: float
 
 
 @dataclass(frozen=True)

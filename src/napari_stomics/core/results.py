@@ -68,7 +68,7 @@ class Registration:
     model
         ``rigid``, ``similarity``, ``affine``, ``tps`` ...
     driver
-        ``landmarks`` or ``image``.
+        ``landmarks``, ``image``, ``plan`` or ``nuclei``.
     names
         Names of the landmark pairs used; empty for image registration.
     residuals
@@ -139,122 +139,6 @@ class Registration:
 
 
 @dataclass(frozen=True)
-class TransportPlan:
-    """A sparse coupling of the spots of two sections.
-
-    Attributes
-    ----------
-    source, target
-        Section names.
-    source_ids, target_ids
-        (n,), (m,) spot identifiers.
-    plan
-        (n, m) CSR matrix of transported mass; sums to at most 1.
-    source_coordinates
-        (n, 2) source spots (x, y) um, in the frame that the solver used.
-    barycentres
-        (n, 2) where each source spot's mass lands, (x, y) target um; NaN where
-        it sends none.
-    entropy
-        (n,) Shannon entropy of each row over ``log(m)``, in [0, 1]: 0 is a
-        certain match. NaN where the row is empty.
-    objective
-        Value of the objective per iteration.
-    marginal_error
-        Largest absolute deviation of the marginals from what was asked.
-    alpha
-        Weight of the structure cost.
-    converged
-        Whether the solver reached its stopping rule.
-    reason
-        Why it stopped.
-    """
-
-    kind: ClassVar[str] = "transport_plan"
-
-    source: str
-    target: str
-    source_ids: Array
-    target_ids: Array
-    plan: Any
-    source_coordinates: Array
-    barycentres: Array
-    entropy: Array
-    objective: Array
-    marginal_error: float
-    alpha: float
-    converged: bool
-    reason: str = ""
-
-    def summary(self) -> dict[str, Any]:
-        """Key figures in plain JSON types."""
-        return {
-            "source": self.source,
-            "target": self.target,
-            "spots": [int(s) for s in self.plan.shape],
-            "matches": int(self.plan.nnz),
-            "mass": float(self.plan.sum()),
-            "objective": float(self.objective[-1]) if len(self.objective) else None,
-            "marginal_error": float(self.marginal_error),
-            "median_entropy": _median(self.entropy),
-            "alpha": float(self.alpha),
-            "converged": bool(self.converged),
-            "reason": self.reason,
-        }
-
-
-@dataclass(frozen=True)
-class LabelTransfer:
-    """Labels of the source carried to the target along a plan.
-
-    Attributes
-    ----------
-    categories
-        Label names.
-    probabilities
-        (m, k) share of each label in the mass that a target spot receives; rows
-        of NaN where it receives none.
-    labels
-        (m,) most probable label, ``""`` where no mass arrives.
-    entropy
-        (m,) entropy of the probabilities over ``log(k)``, in [0, 1].
-    accuracy
-        Sum of the mass that joins equal labels over the mass that joins
-        labelled spots (PASTE's score); NaN without target labels.
-    ceiling
-        The best that the label proportions of the two sections allow.
-    spot_accuracy
-        Share of labelled target spots whose most probable label is right.
-    """
-
-    kind: ClassVar[str] = "label_transfer"
-
-    source: str
-    target: str
-    target_ids: Array
-    categories: tuple[str, ...]
-    probabilities: Array
-    labels: Array
-    entropy: Array
-    accuracy: float = float("nan")
-    ceiling: float = float("nan")
-    spot_accuracy: float = float("nan")
-    converged: bool = True
-
-    def summary(self) -> dict[str, Any]:
-        """Key figures in plain JSON types."""
-        return {
-            "source": self.source,
-            "target": self.target,
-            "labels": list(self.categories),
-            "accuracy": float(self.accuracy),
-            "ceiling": float(self.ceiling),
-            "spot_accuracy": float(self.spot_accuracy),
-            "median_entropy": _median(self.entropy),
-        }
-
-
-@dataclass(frozen=True)
 class Embedding:
     """A joint embedding of the spots of a section.
 
@@ -289,7 +173,7 @@ class Embedding:
             "components": int(self.values.shape[1]),
             "modalities": list(self.modalities),
             "explained_variance": float(np.sum(self.explained_variance)),
-            "median_disagreement": _median(self.disagreement),
+            "median_disagreement": median_of(self.disagreement),
         }
 
 
@@ -332,8 +216,8 @@ class Domains:
         return {
             "section": self.section,
             "sizes": {str(n): int(c) for n, c in zip(names, counts, strict=True)},
-            "median_entropy": _median(self.entropy),
-            "median_stability": _median(self.stability),
+            "median_entropy": median_of(self.entropy),
+            "median_stability": median_of(self.stability),
             "ari": float(self.ari),
             "nmi": float(self.nmi),
             "converged": bool(self.converged),
@@ -390,17 +274,18 @@ class Prediction:
             "trained_on": list(self.trained_on),
             "genes": len(self.genes),
             "scale": self.scale,
-            "median_pearson": _median(self.pearson),
-            "median_pearson_mean": _median(self.pearson_mean),
-            "median_pearson_depth": _median(self.pearson_depth),
-            "median_rmse": _median(self.rmse),
-            "median_rmse_mean": _median(self.rmse_mean),
+            "median_pearson": median_of(self.pearson),
+            "median_pearson_mean": median_of(self.pearson_mean),
+            "median_pearson_depth": median_of(self.pearson_depth),
+            "median_rmse": median_of(self.rmse),
+            "median_rmse_mean": median_of(self.rmse_mean),
             "best_genes": [str(self.genes[i]) for i in _best(self.pearson, 5)],
             "novel_spots": int((self.novelty > 1).sum()),
         }
 
 
-def _median(values: Array) -> float:
+def median_of(values: Array) -> float:
+    """Median of the finite values; NaN without any."""
     finite = values[np.isfinite(values)]
     return float(np.median(finite)) if len(finite) else float("nan")
 

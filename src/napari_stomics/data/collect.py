@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field
 
 from napari_stomics.core.errors import UserError
 from napari_stomics.core.inputs import (
@@ -21,35 +18,17 @@ from napari_stomics.core.inputs import (
     Spots,
 )
 from napari_stomics.core.params import Params
-from napari_stomics.data.schema import LandmarkRecord
+from napari_stomics.data.references import (
+    Collector,
+    LandmarkRefs,
+    collect_landmarks,
+    distinct,
+    ref,
+)
+from napari_stomics.data.spot_pairs import SpotPairRefs, collect_spot_pair
 
 if TYPE_CHECKING:
     from napari_stomics.data.study import Study
-
-
-def ref(role: str, title: str, default: Any = ..., description: str = "") -> Any:
-    """Declare a reference; ``role`` tells the dock which choices to offer.
-
-    Roles: ``section``, ``sections``, ``modality``, ``modalities``, ``image``,
-    ``column``, ``embedding``, ``plan``, ``landmarks``, ``flag``. A role may name
-    the section it depends on: ``modality:section``.
-    """
-    extra: Any = {"role": role}
-    return Field(default, title=title, description=description, json_schema_extra=extra)
-
-
-class LandmarkRefs(Params):
-    """Two sections and the landmarks between them."""
-
-    source: str = ref("section", "Moving section")
-    target: str = ref("section", "Fixed section")
-    landmarks: tuple[LandmarkRecord, ...] | None = ref(
-        "landmarks",
-        "Landmarks",
-        None,
-        "Landmarks by value, so that a recipe replays to the same numbers; "
-        "None takes those stored in the study.",
-    )
 
 
 class ImagePairRefs(Params):
@@ -59,20 +38,6 @@ class ImagePairRefs(Params):
     target: str = ref("section", "Fixed section")
     source_image: str | None = ref("image:source", "Moving image", None)
     target_image: str | None = ref("image:target", "Fixed image", None)
-
-
-class SpotPairRefs(Params):
-    """Two sections with one modality in common."""
-
-    source: str = ref("section", "Moving section")
-    target: str = ref("section", "Fixed section")
-    modality: str = ref("modality:source", "Modality", "rna")
-    use_registration: bool = ref(
-        "flag",
-        "Start from the registration",
-        True,
-        "Place the moving section by its stored registration before solving.",
-    )
 
 
 class LabelTransferRefs(Params):
@@ -112,46 +77,12 @@ class PredictionRefs(Params):
     modality: str = ref("modality:test", "Modality", "rna")
 
 
-@dataclass(frozen=True)
-class Collector:
-    """How one kind of inputs is referred to and gathered."""
-
-    refs: type[Params]
-    collect: Callable[[Study, Any], Any]
-
-
-def _landmarks(study: Study, refs: LandmarkRefs) -> LandmarkPairs:
-    source, target = study.section(refs.source), study.section(refs.target)
-    _distinct(refs.source, refs.target)
-    marks = study.record.landmarks if refs.landmarks is None else refs.landmarks
-    both = [m for m in marks if refs.source in m.positions and refs.target in m.positions]
-    return LandmarkPairs(
-        source=refs.source,
-        target=refs.target,
-        names=tuple(m.name for m in both),
-        source_points=np.array([m.positions[refs.source] for m in both], float).reshape(-1, 2),
-        target_points=np.array([m.positions[refs.target] for m in both], float).reshape(-1, 2),
-        source_pixel_size=source.record.pixel_size_um,
-        target_pixel_size=target.record.pixel_size_um,
-    )
-
-
 def _image_pair(study: Study, refs: ImagePairRefs) -> ImagePair:
-    _distinct(refs.source, refs.target)
+    distinct(refs.source, refs.target)
     return ImagePair(
         source=study.section(refs.source).image(refs.source_image),
         target=study.section(refs.target).image(refs.target_image),
     )
-
-
-def _spot_pair(study: Study, refs: SpotPairRefs) -> SpotPair:
-    _distinct(refs.source, refs.target)
-    source = study.section(refs.source).spots(refs.modality)
-    target = study.section(refs.target).spots(refs.modality)
-    found = study.registration(refs.source, refs.target) if refs.use_registration else None
-    if found is not None:
-        source = replace(source, coordinates=found.apply(source.coordinates))
-    return SpotPair(source, target, registered=found is not None)
 
 
 def _label_transfer(study: Study, refs: LabelTransferRefs) -> LabelTransferInputs:
@@ -245,17 +176,10 @@ def _unmeasured(study: Study, refs: PredictionRefs) -> Any:
     return HistologySpots(spots, test.image(), test.diameter)
 
 
-def _distinct(source: str, target: str) -> None:
-    if source == target:
-        raise UserError(
-            f"Section {source!r} is chosen on both sides.", "Choose two different sections."
-        )
-
-
 COLLECTORS: dict[type, Collector] = {
-    LandmarkPairs: Collector(LandmarkRefs, _landmarks),
+    LandmarkPairs: Collector(LandmarkRefs, collect_landmarks),
     ImagePair: Collector(ImagePairRefs, _image_pair),
-    SpotPair: Collector(SpotPairRefs, _spot_pair),
+    SpotPair: Collector(SpotPairRefs, collect_spot_pair),
     LabelTransferInputs: Collector(LabelTransferRefs, _label_transfer),
     FusionInputs: Collector(FusionRefs, _fusion),
     EmbeddingInputs: Collector(EmbeddingRefs, _embedding),

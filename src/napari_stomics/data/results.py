@@ -15,29 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_stomics.core.errors import UserError
-from napari_stomics.core.results import (
-    Domains,
-    Embedding,
-    LabelTransfer,
-    Prediction,
-    Registration,
-    TransportPlan,
-)
+from napari_stomics.core.plans import LabelTransfer, TransportPlan
+from napari_stomics.core.results import Domains, Embedding, Prediction, Registration
 from napari_stomics.data.build import annotate, element_name
 from napari_stomics.data.changes import (
-    Call,
     Change,
     SetElement,
     SetSectionTable,
     SetTableEntry,
 )
-from napari_stomics.data.registrations import details_of, registration_of
+from napari_stomics.data.plans import UNS_PREFIX, read_plan, write_plan, write_registration
+from napari_stomics.data.registrations import registration_of
 
 if TYPE_CHECKING:
     from napari_stomics.data.schema import RunRecord
     from napari_stomics.data.study import Study
-
-UNS_PREFIX = "stomics_"
 
 
 @dataclass(frozen=True)
@@ -118,87 +110,8 @@ def _text(values: Any) -> NDArray[Any]:
     return column.where(column.notna(), "").to_numpy(dtype=object)
 
 
-def _write_registration(study: Study, result: Registration, key: str, run_id: str) -> list[Change]:
-    from napari_stomics.data.warp import remove_registration, store_registration
-
-    stored: list[str] = []
-
-    def do(target: Study) -> None:
-        stored[:] = [store_registration(target, result, run=run_id)]
-        target.record.registrations[-1].details = details_of(result)
-
-    def undo(target: Study) -> None:
-        remove_registration(target, stored[0])
-
-    return [Call(do, undo)]
-
-
 def _read_registration(study: Study, key: str, run: RunRecord) -> Registration:
     return registration_of(next(r for r in study.record.registrations if r.run == run.id))
-
-
-def _write_plan(study: Study, result: TransportPlan, key: str, run_id: str) -> list[Change]:
-    import pandas as pd
-    from anndata import AnnData
-
-    source = study.section(result.source)
-    if not np.array_equal(source.ids, result.source_ids) or source.record.spots is None:
-        raise UserError(
-            f"The spots of section {result.source!r} changed while the job ran.",
-            "Run the alignment again.",
-        )
-    table = AnnData(
-        X=result.plan.tocsr(),
-        obs=pd.DataFrame(
-            {"entropy": result.entropy, "mass": np.asarray(result.plan.sum(axis=1)).ravel()},
-            index=pd.Index(result.source_ids, dtype=object),
-        ),
-        var=pd.DataFrame(index=pd.Index(result.target_ids, dtype=object)),
-        obsm={"barycentre": result.barycentres, "source_coordinates": result.source_coordinates},
-        uns={
-            UNS_PREFIX + key: {
-                "kind": result.kind,
-                "source": result.source,
-                "target": result.target,
-                "objective": np.asarray(result.objective, float),
-                "marginal_error": float(result.marginal_error),
-                "alpha": float(result.alpha),
-                "converged": bool(result.converged),
-                "reason": result.reason,
-            }
-        },
-    )
-    return [
-        SetElement(
-            plan_name(result.source, result.target, key), annotate(table, source.record.spots)
-        )
-    ]
-
-
-def plan_name(source: str, target: str, key: str) -> str:
-    """Name of the table that holds a transport plan."""
-    return element_name(source, "to", target, key)
-
-
-def _read_plan(study: Study, key: str, run: RunRecord) -> TransportPlan:
-    inputs = run.step["inputs"]
-    table = study.sdata.tables[plan_name(inputs["source"], inputs["target"], key)]
-    meta = table.uns[UNS_PREFIX + key]
-    return TransportPlan(
-        source=str(meta["source"]),
-        target=str(meta["target"]),
-        source_ids=table.obs_names.to_numpy(object),
-        target_ids=table.var_names.to_numpy(object),
-        plan=table.X,
-        source_coordinates=np.asarray(table.obsm["source_coordinates"]),
-        barycentres=np.asarray(table.obsm["barycentre"]),
-        entropy=table.obs["entropy"].to_numpy(),
-        objective=np.asarray(meta["objective"]),
-        marginal_error=float(meta["marginal_error"]),
-        alpha=float(meta["alpha"]),
-        converged=bool(meta["converged"]),
-        reason=str(meta["reason"]),
-    )
 
 
 def _write_transfer(study: Study, result: LabelTransfer, key: str, run_id: str) -> list[Change]:
@@ -357,8 +270,8 @@ def _read_prediction(study: Study, key: str, run: RunRecord) -> Prediction:
 
 
 STORAGE: dict[str, Storage] = {
-    Registration.kind: Storage(_write_registration, _read_registration),
-    TransportPlan.kind: Storage(_write_plan, _read_plan),
+    Registration.kind: Storage(write_registration, _read_registration),
+    TransportPlan.kind: Storage(write_plan, read_plan),
     LabelTransfer.kind: Storage(_write_transfer, _read_transfer),
     Embedding.kind: Storage(_write_embedding, _read_embedding),
     Domains.kind: Storage(_write_domains, _read_domains),

@@ -70,6 +70,15 @@ class LandmarkRecord(_Record):
     positions: dict[str, tuple[float, float]]
 
 
+class ConstraintRecord(_Record):
+    """What the user says about the match of two regions; see `core.inputs.Constraint`."""
+
+    name: str
+    kind: Literal["match", "forbid"]
+    regions: dict[str, list[list[tuple[float, float]]]]
+    """Per section the polygons (x, y) um in its own frame whose union is the region."""
+
+
 class RunRecord(_Record):
     """Provenance of one step: what ran, on what, with which versions, and what it wrote."""
 
@@ -93,6 +102,7 @@ class StudyRecord(_Record):
     sections: dict[str, SectionRecord] = Field(default_factory=dict)
     registrations: list[RegistrationRecord] = Field(default_factory=list)
     landmarks: list[LandmarkRecord] = Field(default_factory=list)
+    constraints: list[ConstraintRecord] = Field(default_factory=list)
     runs: list[RunRecord] = Field(default_factory=list)
     origin: dict[str, Any] = Field(default_factory=dict)
     """What a recipe must open to start from the same data: ``{"sample": name}``,

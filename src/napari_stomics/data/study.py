@@ -251,6 +251,7 @@ class Study:
         self.record.sections.update(theirs.record.sections)
         self.record.registrations.extend(theirs.record.registrations)
         self.record.landmarks.extend(theirs.record.landmarks)
+        self.record.constraints.extend(theirs.record.constraints)
         if theirs.record.credit and theirs.record.credit not in self.record.credit:
             self.record.credit = "\n".join(filter(None, [self.record.credit, theirs.record.credit]))
         self.sync()

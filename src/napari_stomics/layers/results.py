@@ -9,14 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_stomics.core.errors import UserError
-from napari_stomics.core.results import (
-    Domains,
-    Embedding,
-    LabelTransfer,
-    Prediction,
-    Registration,
-    TransportPlan,
-)
+from napari_stomics.core.plans import LabelTransfer, TransportPlan
+from napari_stomics.core.results import Domains, Embedding, Prediction, Registration
 from napari_stomics.core.transforms import Affine, Transform
 from napari_stomics.layers.bent import bend, straighten
 from napari_stomics.layers.colour import clean_names, is_numeric

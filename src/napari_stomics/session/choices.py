@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from napari_stomics.core.results import TransportPlan
+from napari_stomics.core.plans import TransportPlan
 
 if TYPE_CHECKING:
     from napari_stomics.data.study import Study
@@ -48,7 +48,7 @@ def suggested(study: Study, role: str, position: int) -> str | None:
 
 def sections_of_plan(study: Study, plan: str) -> tuple[str, str]:
     """Names of the sections that a stored plan leads from and to; empty if it is not logged."""
-    from napari_stomics.data.results import plan_name
+    from napari_stomics.data.plans import plan_name
 
     for run in reversed(study.record.runs):
         inputs = run.step["inputs"]
@@ -60,7 +60,7 @@ def sections_of_plan(study: Study, plan: str) -> tuple[str, str]:
 
 
 def _plans(study: Study) -> list[str]:
-    from napari_stomics.data.results import plan_name
+    from napari_stomics.data.plans import plan_name
 
     out = []
     for run in reversed(study.record.runs):

@@ -4,6 +4,7 @@ from scipy import sparse
 
 from napari_stomics.core.errors import JobCancelled, UserError
 from napari_stomics.core.inputs import SpotPair, Spots
+from napari_stomics.core.transforms import Affine
 from napari_stomics.core.jobs import JobContext
 from napari_stomics.methods.alignment.dense import (
     DenseFGWParams,

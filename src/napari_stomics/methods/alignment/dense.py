@@ -11,8 +11,8 @@ from napari_stomics.core.errors import UserError
 from napari_stomics.core.inputs import SpotPair
 from napari_stomics.core.jobs import JobContext
 from napari_stomics.core.params import Params, param
+from napari_stomics.core.plans import TransportPlan
 from napari_stomics.core.registry import method
-from napari_stomics.core.results import TransportPlan
 from napari_stomics.methods.preprocess import (
     log_normalise,
     most_variable,
@@ -169,7 +169,7 @@ def _start(
     import ot
     from scipy.spatial.distance import cdist
 
-    gaps = cdist(pair.source.coordinates / pitch, pair.target.coordinates / pitch, "sqeuclidean")
+    gaps = cdist(pair.placed() / pitch, pair.target.coordinates / pitch, "sqeuclidean")
     return np.asarray(ot.emd(p, q, gaps, numItermax=5_000_000))
 
 
@@ -185,7 +185,7 @@ def _result(
 
     rows, columns = plan.sum(axis=1), plan.sum(axis=0)
     n, m = plan.shape
-    error = max(np.abs(rows - 1 / n).max(), np.abs(columns - 1 / m).max())
+    error = np.abs(rows - 1 / n).sum() + np.abs(columns - 1 / m).sum()
     plan = np.where(plan > 1e-12 * plan.max(), plan, 0.0)
     return TransportPlan(
         source=pair.source.section,
@@ -193,7 +193,7 @@ def _result(
         source_ids=pair.source.ids,
         target_ids=pair.target.ids,
         plan=sparse.csr_matrix(plan),
-        source_coordinates=pair.source.coordinates,
+        source_coordinates=pair.placed(),
         barycentres=(plan / plan.sum(axis=1, keepdims=True)) @ pair.target.coordinates,
         entropy=row_entropy(sparse.csr_array(plan)),
         objective=objective,

@@ -11,8 +11,8 @@ from napari_stomics.core.errors import UserError
 from napari_stomics.core.inputs import LabelTransferInputs
 from napari_stomics.core.jobs import JobContext
 from napari_stomics.core.params import Params
+from napari_stomics.core.plans import LabelTransfer
 from napari_stomics.core.registry import method
-from napari_stomics.core.results import LabelTransfer
 
 
 class LabelTransferParams(Params):
