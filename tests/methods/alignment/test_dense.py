@@ -90,7 +90,7 @@ def test_a_registered_pair_starts_from_its_positions():
     pair = SpotPair(
         _spots("a", xy, noise),
         _spots("b", xy + 7, noise[::-1] * 0 + 5 + rng.poisson(1, noise.shape)),
-        True,
+        Affine.identity(),
     )
     plan = align_dense(pair, DenseFGWParams(alpha=0.9), JobContext())
     assert (np.asarray(plan.plan.argmax(axis=1)).ravel() == np.arange(len(xy))).mean() > 0.95
