@@ -1,5 +1,8 @@
 """The registry of methods: a table of names, imported only when they are used.
 
+A preset is a method with other defaults under the name of a published system
+(:class:`~napari_stomics.core.presets.Preset`) and stands in the same registry.
+
 A method is a plain function ``f(inputs, params, ctx) -> Result`` that carries
 its declaration (:class:`MethodSpec`), put there by :func:`method`. A table maps
 ``"task/name"`` to ``"module:function"``; third-party packages add lines through
@@ -18,6 +21,7 @@ from typing import Any
 from napari_stomics.core.errors import UserError
 from napari_stomics.core.jobs import JobContext
 from napari_stomics.core.params import Params
+from napari_stomics.core.presets import Preset
 
 ENTRY_POINT_GROUP = "napari_stomics.methods"
 
@@ -108,13 +112,17 @@ class Registry:
     ----------
     table
         ``{"task/name": "module:function"}``.
+    presets
+        Presets of these methods.
     """
 
-    def __init__(self, table: dict[str, str]) -> None:
-        self._table = dict(table)
+    def __init__(self, table: dict[str, str], presets: Iterable[Preset] = ()) -> None:
+        self._table: dict[str, str | Preset] = {**table}
         self._specs: dict[str, MethodSpec] = {}
+        for preset in presets:
+            self.add(preset.key, preset)
 
-    def add(self, key: str, target: str) -> None:
+    def add(self, key: str, target: str | Preset) -> None:
         """Add one line; an existing name is refused rather than silently replaced."""
         if key in self._table:
             raise UserError(
@@ -145,8 +153,17 @@ class Registry:
                     f"There is no method {key!r}.",
                     f"Known methods: {', '.join(self._table)}.",
                 )
-            self._specs[key] = _load(key, self._table[key])
+            target = self._table[key]
+            if isinstance(target, Preset):
+                self._specs[key] = target.spec(self.get(target.method))
+            else:
+                self._specs[key] = _load(key, target)
         return self._specs[key]
+
+    def preset(self, key: str) -> Preset | None:
+        """Return the preset behind a key; None where it is a method of its own."""
+        found = self._table.get(key)
+        return found if isinstance(found, Preset) else None
 
     def specs(self, task: str | None = None) -> Iterable[MethodSpec]:
         """Yield the declarations of all methods of a task (or of every task)."""
@@ -177,7 +194,8 @@ def registry() -> Registry:
     """Return the registry of built-in methods and of those that entry points add."""
     # The table lives with the methods; importing it by name keeps core free of them.
     table: dict[str, str] = import_module("napari_stomics.methods").TABLE
-    reg = Registry(table)
+    presets: tuple[Preset, ...] = import_module("napari_stomics.methods.presets").PRESETS
+    reg = Registry(table, presets)
     for point in entry_points(group=ENTRY_POINT_GROUP):
         reg.add(point.name, point.value)
     return reg
