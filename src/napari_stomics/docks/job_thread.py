@@ -57,13 +57,44 @@ class Ending:
     traceback: str = ""
 
 
+def _set_event() -> threading.Event:
+    event = threading.Event()
+    event.set()
+    return event
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What the user asks of a running job.
+
+    Attributes
+    ----------
+    cancel
+        Set: stop, nothing is kept.
+    finish
+        Set: stop and keep what there is.
+    go_on
+        Not set: wait.
+    """
+
+    cancel: threading.Event = field(default_factory=threading.Event)
+    finish: threading.Event = field(default_factory=threading.Event)
+    go_on: threading.Event = field(default_factory=_set_event)
+
+    def wait(self) -> None:
+        """Wait out a pause; a cancel ends it too."""
+        while not (self.go_on.is_set() or self.cancel.is_set()):
+            self.go_on.wait()
+
+
 @dataclass
 class Mailbox:
     """What passes between one thread and the GUI; each attribute has one writer."""
 
-    cancel: threading.Event = field(default_factory=threading.Event)
+    orders: Orders = field(default_factory=Orders)
     ending: Ending | None = None
     latest: tuple[float | None, str] | None = None
+    _states: deque[Any] = field(default_factory=lambda: deque(maxlen=1))
     _warnings: deque[str] = field(default_factory=deque)
     _seen: set[str] = field(default_factory=set)
 
@@ -85,8 +116,21 @@ class Mailbox:
         latest, self.latest = self.latest, None
         return latest
 
+    def put_state(self, state: Any) -> None:
+        """Keep an intermediate state in place of the one before it."""
+        self._states.append(state)
 
-def launch(function: JobFunction, mailbox: Mailbox, *, threads: int, name: str) -> threading.Thread:
+    def take_state(self) -> list[Any]:
+        """Return and forget the latest state; empty where none has come in since."""
+        try:
+            return [self._states.pop()]
+        except IndexError:
+            return []
+
+
+def launch(
+    function: JobFunction, mailbox: Mailbox, *, threads: int, name: str, states: bool = False
+) -> threading.Thread:
     """Run the function in a new daemon thread; the mailbox tells how it goes.
 
     Parameters
@@ -99,10 +143,15 @@ def launch(function: JobFunction, mailbox: Mailbox, *, threads: int, name: str) 
         Cap for BLAS, OpenMP and torch.
     name
         Added to the thread's name.
+    states
+        Whether the function is to hand out intermediate states.
     """
     _warning_router.open()
     thread = threading.Thread(
-        target=_work, args=(function, mailbox, threads), name=f"{THREAD_NAME}-{name}", daemon=True
+        target=_work,
+        args=(function, mailbox, threads, states),
+        name=f"{THREAD_NAME}-{name}",
+        daemon=True,
     )
     _live.add(thread)
     try:
@@ -120,7 +169,7 @@ def live_threads() -> list[threading.Thread]:
     return [thread for thread in list(_live) if thread.is_alive()]
 
 
-def _work(function: JobFunction, mailbox: Mailbox, threads: int) -> None:
+def _work(function: JobFunction, mailbox: Mailbox, threads: int, states: bool) -> None:
     try:
         with _warning_router.route(mailbox.warn), _thread_cap.hold(threads) as cap_new_libraries:
 
@@ -128,7 +177,16 @@ def _work(function: JobFunction, mailbox: Mailbox, threads: int) -> None:
                 cap_new_libraries()
                 mailbox.latest = (fraction, message)
 
-            ctx = JobContext(on_progress, mailbox.warn, mailbox.cancel.is_set, threads)
+            orders = mailbox.orders
+            ctx = JobContext(
+                on_progress,
+                mailbox.warn,
+                orders.cancel.is_set,
+                threads,
+                on_state=mailbox.put_state if states else None,
+                wait=orders.wait,
+                is_finishing=orders.finish.is_set,
+            )
             ending = Ending(result=function(ctx))
     except BaseException as error:  # the GUI decides what each of them means
         ending = _ending_of(error)

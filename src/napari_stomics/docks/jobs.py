@@ -6,14 +6,12 @@ thread with progress, warnings and exactly one ending.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from enum import Enum
 from typing import Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
@@ -22,14 +20,18 @@ from qtpy.QtWidgets import QDockWidget, QWidget
 
 from napari_stomics.core.errors import JobCancelled
 from napari_stomics.docks.activity import ActivityBar
+from napari_stomics.docks.job import CANCEL_GRACE_S, Job, JobState
 from napari_stomics.docks.job_thread import Ending, JobFunction, Mailbox, forget_frames, launch
 from napari_stomics.docks.messages import show_failure, show_warning
 
 POLL_MS = 34
 """Mailboxes are read this often, so progress reaches the GUI at most 30 times a second."""
 
-CANCEL_GRACE_S = 0.1
-"""How long a cancelled function may take to notice before the user is told all the same."""
+STATES_EVERY_S = 1 / 15
+"""Intermediate states are handed on at most this often."""
+
+STATES_SHARE = 0.5
+"""At most this share of the GUI's time goes into showing them."""
 
 ACTIVITY_AFTER_S = 0.3
 """Jobs shorter than this never flash up in the activity dock."""
@@ -42,83 +44,7 @@ MAX_NOTIFICATIONS = 3
 
 _log = logging.getLogger(__name__)
 
-
-class JobState(Enum):
-    """Where a job stands."""
-
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-class Job:
-    """One run of a function: read it in the GUI thread, cancel it from anywhere.
-
-    Attributes
-    ----------
-    title, kind
-        As given to :meth:`JobRunner.start`.
-    state
-        A :class:`JobState`.
-    fraction, message
-        Latest progress; ``fraction`` is None while unknown.
-    warnings
-        Every warning so far.
-    error, traceback
-        Why it failed: the exception, without its frames, and the traceback as text.
-    superseded
-        Whether a newer job of its kind replaced it.
-    """
-
-    _ids = itertools.count(1)
-
-    def __init__(self, title: str, kind: str) -> None:
-        self.id = next(self._ids)
-        self.title = title
-        self.kind = kind
-        self.state = JobState.RUNNING
-        self.fraction: float | None = None
-        self.message = ""
-        self.warnings: list[str] = []
-        self.error: BaseException | None = None
-        self.traceback = ""
-        self.superseded = False
-        self._started = time.monotonic()
-        self._ended: float | None = None
-        self._mailbox: Mailbox | None = Mailbox()
-        self._cancel = self._mailbox.cancel
-        self._deadline: float | None = None
-        self._committing = False
-        self._activity: ActivityBar | None = None
-        self._activity_shown = 0.0
-        self._on_done: Callable[[Any], object] | None = None
-        self._on_failed: Callable[[BaseException], object] | None = None
-        self._owner: QWidget | None = None
-
-    def __repr__(self) -> str:
-        return f"<Job {self.id} {self.kind} {self.title!r} {self.state.value}>"
-
-    @property
-    def is_active(self) -> bool:
-        """Whether it has not ended yet."""
-        return self.state is JobState.RUNNING
-
-    @property
-    def is_cancelling(self) -> bool:
-        """Whether it was cancelled and has not answered yet."""
-        return self.is_active and self._cancel.is_set()
-
-    @property
-    def seconds(self) -> float:
-        """Time since the start, or how long it took."""
-        return (self._ended or time.monotonic()) - self._started
-
-    def cancel(self) -> None:
-        """Ask it to stop; the runner emits ``cancelled`` within 0.2 s. Any thread may call it."""
-        if self._deadline is None:
-            self._deadline = time.monotonic() + CANCEL_GRACE_S
-        self._cancel.set()
+__all__ = ["CANCEL_GRACE_S", "Job", "JobRunner", "JobState", "job_runner", "window_is_open"]
 
 
 class JobRunner(QObject):
@@ -145,6 +71,8 @@ class JobRunner(QObject):
     """``(job)``"""
     progress = Signal(object, object, str)
     """``(job, fraction or None, message)``, at most 30 times a second."""
+    state_shown = Signal(object, object)
+    """``(job, state)``: the latest intermediate state, at most 15 times a second."""
     warned = Signal(object, str)
     """``(job, text)``"""
     succeeded = Signal(object, object)
@@ -189,6 +117,7 @@ class JobRunner(QObject):
         on_failed: Callable[[BaseException], object] | None = None,
         owner: QWidget | None = None,
         threads: int | None = None,
+        states: bool = False,
     ) -> Job:
         """Run ``function(ctx)`` in a background thread.
 
@@ -213,6 +142,8 @@ class JobRunner(QObject):
             A widget: when it or its main window is destroyed the job is cancelled.
         threads
             Cap for BLAS, OpenMP and torch; default the lesser of 2 and the cores.
+        states
+            Whether anybody looks at intermediate states; see :attr:`state_shown`.
         """
         if QThread.currentThread() is not self.thread():
             raise RuntimeError("Jobs are started from the GUI thread.")
@@ -223,7 +154,7 @@ class JobRunner(QObject):
         job = Job(title, kind)
         job._on_done, job._on_failed = on_done, on_failed
         cap = threads if threads is not None else min(2, os.cpu_count() or 1)
-        launch(function, job._mailbox, threads=cap, name=str(job.id))
+        launch(function, job._mailbox, threads=cap, name=str(job.id), states=states)
         if owner is not None:
             self.watch(owner)
             job._owner = owner
@@ -288,6 +219,7 @@ class JobRunner(QObject):
                 self._end_cancelled(job, ending)
             return
         self._pass_progress(job, box)
+        self._pass_state(job, box, last=ending is not None)
         if ending is None or not job.is_active:
             return
         if job._deadline is not None or isinstance(ending.error, JobCancelled):
@@ -311,6 +243,16 @@ class JobRunner(QObject):
             self.progress.emit(job, *latest)
         if self._show_activity and job.seconds >= ACTIVITY_AFTER_S:
             self._show_in_activity_dock(job)
+
+    def _pass_state(self, job: Job, box: Mailbox, last: bool) -> None:
+        """Hand on the latest state; what came between is skipped on purpose."""
+        began = time.monotonic()
+        if not job.is_active or (began < job._next_state and not last):
+            return
+        for state in box.take_state():
+            self.state_shown.emit(job, state)
+            took = time.monotonic() - began
+            job._next_state = began + max(STATES_EVERY_S, took / STATES_SHARE)
 
     def _show_in_activity_dock(self, job: Job) -> None:
         now = time.monotonic()
