@@ -1,7 +1,8 @@
 """Loops over the candidate matches, compiled once and cached on disk.
 
 Edges are in CSR order (``indptr``, ``j``) with a column view (``order`` lists
-edge ids column by column, delimited by ``column_indptr``). One thread, so that the answer is the same on every run.
+edge ids column by column, delimited by ``column_indptr``). One thread, so that the
+answer is the same on every run.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ import numpy as np
 
 F = TypeVar("F")
 
+_njit: Any = numba.njit  # its own types refuse a decorator that keeps the function's
+
 
 def _jit(function: F) -> F:
-    out: F = numba.njit(cache=True, nogil=True)(function)
+    out: F = _njit(cache=True, nogil=True)(function)
     return out
 
 
 def _jit_fast(function: F) -> F:
     """Let sums of short inner products be taken in vector registers."""
-    out: F = numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})(function)
+    out: F = _njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})(function)
     return out
 
 
