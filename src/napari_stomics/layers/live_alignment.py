@@ -1,0 +1,302 @@
+"""A running alignment in the viewer: the moving section and its arrows follow the iterations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_stomics.core.plans import AlignmentState
+from napari_stomics.core.transforms import Affine
+from napari_stomics.layers.tags import (
+    TAG,
+    UNITS,
+    layer_affine,
+    new_tag,
+    own,
+    placement,
+    real_viewer,
+    remove_layers,
+    section_placement,
+    set_tag,
+    tag,
+    tagged,
+)
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer, Vectors
+
+    from napari_stomics.data.study import Section
+
+MOST_ARROWS = 4000
+"""More arrows than these cannot be told apart, and cost time at every frame."""
+
+ROLE = "live"
+"""Role of the layer of arrows; it is neither saved nor moved with a section."""
+
+_STILL = 0.02
+"""Images stay where they are while the pose changes by less than this share of a spot."""
+
+_SEE_THROUGH = 0.6
+"""Opacity of the moving images, so that the section below can be seen."""
+
+_LONG = 3.0
+"""Spot distances at which an arrow has the last colour."""
+
+Floats = NDArray[np.floating[Any]]
+
+
+@dataclass
+class _Before:
+    """A layer as it was, and where it was last put."""
+
+    layer: Layer
+    data: Any
+    affine: Any
+    entry: dict[str, Any]
+    opacity: float
+    put: Any = None
+
+
+class LiveAlignment:
+    """Shows the states of one alignment; :meth:`close` puts every layer back.
+
+    Spots follow their own positions; images and whatever else belongs to the
+    moving section follow the affine map fitted to all of them. Hidden layers
+    are left alone until they are shown. Data are replaced in place: no layer is
+    removed and added again.
+
+    Parameters
+    ----------
+    viewer
+        A viewer or napari's viewer model, with both sections shown.
+    source, target
+        The moving and the fixed section.
+    """
+
+    def __init__(self, viewer: ViewerModel, source: Section, target: Section) -> None:
+        self.viewer = real_viewer(viewer)
+        self.pair = (source.name, target.name)
+        self._own = np.asarray(source.coordinates, np.float64)
+        self._diameter = float(source.diameter)
+        self._reach = _LONG * max(source_pitch(self._own), self._diameter)
+        self._base = section_placement(self.viewer, target.name)
+        self._before: dict[int, _Before] = {}
+        self._rows = _subset(len(self._own), MOST_ARROWS)
+        self._pose: Affine | None = None
+        self._closed = False
+        # Made before anything runs: a new layer holds the window up for longer than a frame.
+        self.arrows = self._new_arrows()
+        self._pointed = False
+        self._add(self.arrows)
+
+    def show(self, state: AlignmentState) -> None:
+        """Show one state; a state of other spots than the section has is ignored."""
+        if self._closed or len(state.positions) != len(self._own):
+            return
+        with self.viewer.dims.events.blocker_all():
+            self._move(np.asarray(state.positions, np.float64))
+            if state.barycentres is not None:
+                self._point(state.positions, state.barycentres)
+
+    def close(self) -> None:
+        """Take the arrows away and put every layer exactly where it was."""
+        if self._closed:
+            return
+        self._closed = True
+        with self.viewer.dims.events.blocker_all():
+            for before in self._before.values():
+                if before.layer in self.viewer.layers:
+                    self._put_back(before)
+        self._before.clear()
+        remove_layers(self.viewer, [self.arrows])
+
+    # -- the section -------------------------------------------------------------------------
+
+    def _move(self, positions: Floats) -> None:
+        pose = fitted(self._own, positions)
+        still = self._pose is not None and self._same(pose, self._pose)
+        if not still:
+            self._pose = pose
+        assert self._pose is not None
+        placed = self._pose.then(self._base)
+        for layer in tagged(self.viewer, section=self.pair[0]):
+            if not layer.visible or tag(layer)["role"] in (ROLE, "gap"):
+                continue
+            new = id(layer) not in self._before
+            before = self._remember(layer)
+            if self._is_of_spots(before):
+                self._carry(before, positions, placed)
+            elif new or not still:
+                self._place(before, placed)
+
+    def _same(self, a: Affine, b: Affine) -> bool:
+        (left, top), (right, bottom) = self._own.min(axis=0), self._own.max(axis=0)
+        corners = np.array([[left, top], [right, top], [left, bottom], [right, bottom]])
+        moved = np.abs(a.apply(corners) - b.apply(corners)).max()
+        return bool(moved < _STILL * self._diameter)
+
+    def _remember(self, layer: Layer) -> _Before:
+        before = self._before.get(id(layer))
+        if before is None:
+            before = _Before(
+                layer,
+                layer.data,
+                np.array(layer.affine.affine_matrix),
+                {name: tag(layer).get(name) for name in ("placement", "unwarped")},
+                float(layer.opacity),
+            )
+            self._before[id(layer)] = before
+            if tag(layer)["role"] == "image":
+                layer.opacity = before.opacity * _SEE_THROUGH
+        return before
+
+    def _is_of_spots(self, before: _Before) -> bool:
+        """Whether a layer has one point for each spot, in the order of the spots."""
+        layer = before.layer
+        if tag(layer)["role"] not in ("spots", "result") or not hasattr(layer, "symbol"):
+            return False
+        known = tag(layer).get("of_spots")
+        if known is None:
+            unwarped = before.entry["unwarped"]
+            data = np.asarray(before.data if unwarped is None else unwarped)
+            known = len(data) == len(self._own) and bool(
+                np.allclose(own(layer).apply(data[:, ::-1]), self._own, atol=0.01 * self._diameter)
+            )
+            set_tag(layer, of_spots=known)
+        return bool(known)
+
+    def _carry(self, before: _Before, positions: Floats, placed: Affine) -> None:
+        layer = before.layer
+        first = before.put is None
+        before.put = placed.matrix
+        # As a map that bends leaves them, so that whoever moves the section next undoes it.
+        unwarped = before.entry["unwarped"]
+        set_tag(
+            layer,
+            unwarped=before.data if unwarped is None else unwarped,
+            placement=placed.matrix.tolist(),
+        )
+        if first:
+            layer.data = positions[:, ::-1].copy()
+            layer.affine = layer_affine(Affine.identity(), self._base)
+        else:
+            _redraw(layer, positions[:, ::-1])
+
+    @staticmethod
+    def _place(before: _Before, placed: Affine) -> None:
+        """Move a layer as a whole; what a map bends in it stays bent."""
+        before.put = placed.matrix
+        lay = Affine(np.array(before.entry["placement"]))
+        moved = layer_affine(lay.inverse(), placed)
+        set_tag(before.layer, placement=placed.matrix.tolist())
+        before.layer.affine = moved @ before.affine
+
+    def _put_back(self, before: _Before) -> None:
+        layer = before.layer
+        layer.opacity = before.opacity
+        set_tag(layer, of_spots=None)
+        if before.put is None or not np.array_equal(placement(layer).matrix, before.put):
+            return  # somebody else has moved the section since
+        if layer.data is not before.data:
+            layer.data = before.data
+        layer.affine = before.affine
+        set_tag(layer, **before.entry)
+
+    # -- the arrows --------------------------------------------------------------------------
+
+    def _point(self, positions: Floats, barycentres: Floats) -> None:
+        start, end = positions[self._rows], barycentres[self._rows]
+        gap = np.where(np.isfinite(end), end - start, 0.0)
+        data = np.stack([start, gap], axis=1)[..., ::-1]
+        length = np.linalg.norm(gap, axis=1)
+        if self.arrows not in self.viewer.layers:
+            return  # the user has removed it
+        if not self._pointed:
+            self._pointed = True
+            self.arrows.visible = True
+        with self.arrows.events.blocker_all():  # drawn once, with the data
+            self.arrows.features = {"length_um": length}
+            self.arrows.refresh_colors()
+        _redraw(self.arrows, data)
+
+    def _new_arrows(self) -> Vectors:
+        """Return the layer of arrows from spots to barycentres, hidden until there is a plan."""
+        from napari.layers import Vectors
+
+        source, target = self.pair
+        rows = len(self._rows)
+        arrows = Vectors(
+            np.zeros((rows, 2, 2)),
+            ndim=2,
+            name=f"Aligning {source} → {target}",
+            features={"length_um": np.zeros(rows)},
+            edge_width=self._diameter / 5,
+            vector_style="arrow",
+            visible=False,
+            units=UNITS,
+            affine=layer_affine(Affine.identity(), self._base),
+            metadata={TAG: new_tag(target, ROLE, None, self._base)},
+        )
+        if rows:
+            arrows.edge_color = "length_um"
+            arrows.edge_colormap = "plasma"
+            arrows.edge_contrast_limits = (0.0, self._reach)
+        return arrows
+
+    def _add(self, layer: Layer) -> None:
+        """Add on top without taking the selection away from the layer in use."""
+        selection = set(self.viewer.layers.selection)
+        self.viewer.add_layer(layer)
+        if selection:
+            self.viewer.layers.selection = selection
+
+
+def fitted(before: Floats, after: Floats) -> Affine:
+    """Affine map that carries (n, 2) points to others with least squares.
+
+    Where the points do not determine it (fewer than three, or on a line) it is a shift.
+    """
+    usable = np.isfinite(after).all(axis=1)
+    a, b = before[usable], after[usable]
+    matrix = np.eye(3)
+    if not len(a):
+        return Affine(matrix)
+    centre_a, centre_b = a.mean(axis=0), b.mean(axis=0)
+    linear, _, rank, _ = np.linalg.lstsq(a - centre_a, b - centre_b, rcond=1e-9)
+    if rank == 2 and abs(np.linalg.det(linear)) > 1e-6:
+        matrix[:2, :2] = linear.T
+    matrix[:2, 2] = centre_b - matrix[:2, :2] @ centre_a
+    return Affine(matrix)
+
+
+def source_pitch(points: Floats) -> float:
+    """Median distance between nearest neighbours; 0 for fewer than two points."""
+    from scipy.spatial import cKDTree
+
+    if len(points) < 2:
+        return 0.0
+    return float(np.median(cKDTree(points).query(points[:2000], k=2)[0][:, 1]))
+
+
+def _subset(n: int, most: int) -> NDArray[np.intp]:
+    """Rows of at most this many spots, always the same ones."""
+    if n <= most:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(0).choice(n, most, replace=False))
+
+
+def _redraw(layer: Any, data: Floats) -> None:
+    """Write data over those of a layer and draw them.
+
+    Setting them anew would also make a thumbnail and have the viewer measure
+    its extent again, which takes longer than the drawing.
+    """
+    layer.data[...] = data
+    layer.refresh(thumbnail=False, highlight=False, extent=False)
+
+
+__all__ = ["MOST_ARROWS", "ROLE", "LiveAlignment", "fitted"]
