@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_stomics.core.carried import AggregationInputs, ValueTransferInputs
 from napari_stomics.core.errors import UserError
 from napari_stomics.core.inputs import (
     EmbeddingInputs,
@@ -13,11 +14,24 @@ from napari_stomics.core.inputs import (
     ImagePair,
     LabelTransferInputs,
     LandmarkPairs,
+    NucleiInputs,
     PredictionInputs,
     SpotPair,
     Spots,
 )
 from napari_stomics.core.params import Params
+from napari_stomics.core.quality import QualityInputs
+from napari_stomics.data.carry import (
+    AggregationRefs,
+    LabelTransferRefs,
+    NucleiRefs,
+    ValueTransferRefs,
+    collect_aggregation,
+    collect_labels,
+    collect_nuclei,
+    collect_values,
+)
+from napari_stomics.data.quality import QualityRefs, collect_quality
 from napari_stomics.data.references import (
     Collector,
     LandmarkRefs,
@@ -38,15 +52,6 @@ class ImagePairRefs(Params):
     target: str = ref("section", "Fixed section")
     source_image: str | None = ref("image:source", "Moving image", None)
     target_image: str | None = ref("image:target", "Fixed image", None)
-
-
-class LabelTransferRefs(Params):
-    """A stored transport plan and a column of labels."""
-
-    plan: str = ref("plan", "Transport plan")
-    source: str = ref("section", "From section")
-    target: str = ref("section", "To section")
-    column: str = ref("column:source", "Labels", description="Column of obs that is carried over.")
 
 
 class FusionRefs(Params):
@@ -82,37 +87,6 @@ def _image_pair(study: Study, refs: ImagePairRefs) -> ImagePair:
     return ImagePair(
         source=study.section(refs.source).image(refs.source_image),
         target=study.section(refs.target).image(refs.target_image),
-    )
-
-
-def _label_transfer(study: Study, refs: LabelTransferRefs) -> LabelTransferInputs:
-    source, target = study.section(refs.source), study.section(refs.target)
-    if refs.plan not in study.sdata.tables:
-        raise UserError(
-            f"There is no transport plan {refs.plan!r} in this study.",
-            "Run an alignment of the two sections first.",
-        )
-    plan = study.sdata.tables[refs.plan]
-    labels = source.labels(refs.column)
-    if labels is None:
-        raise UserError(
-            f"Section {refs.source!r} has no column {refs.column!r}.",
-            "Choose a column of its tables that holds labels.",
-        )
-    source_ids, target_ids = plan.obs_names.to_numpy(object), plan.var_names.to_numpy(object)
-    if not (np.array_equal(source_ids, source.ids) and np.array_equal(target_ids, target.ids)):
-        raise UserError(
-            f"The plan {refs.plan!r} does not belong to {refs.source!r} and {refs.target!r} "
-            "as they are now.",
-            "Align the two sections again.",
-        )
-    return LabelTransferInputs(
-        source=refs.source,
-        target=refs.target,
-        plan=plan.X,
-        target_ids=target_ids,
-        source_labels=labels,
-        target_labels=target.labels(refs.column),
     )
 
 
@@ -180,7 +154,11 @@ COLLECTORS: dict[type, Collector] = {
     LandmarkPairs: Collector(LandmarkRefs, collect_landmarks),
     ImagePair: Collector(ImagePairRefs, _image_pair),
     SpotPair: Collector(SpotPairRefs, collect_spot_pair),
-    LabelTransferInputs: Collector(LabelTransferRefs, _label_transfer),
+    QualityInputs: Collector(QualityRefs, collect_quality),
+    LabelTransferInputs: Collector(LabelTransferRefs, collect_labels),
+    ValueTransferInputs: Collector(ValueTransferRefs, collect_values),
+    AggregationInputs: Collector(AggregationRefs, collect_aggregation),
+    NucleiInputs: Collector(NucleiRefs, collect_nuclei),
     FusionInputs: Collector(FusionRefs, _fusion),
     EmbeddingInputs: Collector(EmbeddingRefs, _embedding),
     PredictionInputs: Collector(PredictionRefs, _prediction),

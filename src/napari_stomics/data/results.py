@@ -14,10 +14,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_stomics.core.carried import Aggregation, CarriedValues
 from napari_stomics.core.errors import UserError
 from napari_stomics.core.plans import LabelTransfer, TransportPlan
+from napari_stomics.core.quality import AlignmentQuality
 from napari_stomics.core.results import Domains, Embedding, Prediction, Registration
 from napari_stomics.data.build import annotate, element_name
+from napari_stomics.data.carried import (
+    read_aggregation,
+    read_values,
+    write_aggregation,
+    write_values,
+)
+from napari_stomics.data.carry import ends_of
 from napari_stomics.data.changes import (
     Change,
     SetElement,
@@ -25,6 +34,7 @@ from napari_stomics.data.changes import (
     SetTableEntry,
 )
 from napari_stomics.data.plans import UNS_PREFIX, read_plan, write_plan, write_registration
+from napari_stomics.data.quality import read_quality, write_quality
 from napari_stomics.data.registrations import registration_of
 
 if TYPE_CHECKING:
@@ -134,7 +144,7 @@ def _write_transfer(study: Study, result: LabelTransfer, key: str, run_id: str) 
 
 
 def _read_transfer(study: Study, key: str, run: RunRecord) -> LabelTransfer:
-    table = _find(study, run.step["inputs"]["target"], key)
+    table = _find(study, ends_of(run.step["inputs"])[1], key)
     meta = table.uns[UNS_PREFIX + key]
     return LabelTransfer(
         source=str(meta["source"]),
@@ -272,7 +282,10 @@ def _read_prediction(study: Study, key: str, run: RunRecord) -> Prediction:
 STORAGE: dict[str, Storage] = {
     Registration.kind: Storage(write_registration, _read_registration),
     TransportPlan.kind: Storage(write_plan, read_plan),
+    AlignmentQuality.kind: Storage(write_quality, read_quality),
     LabelTransfer.kind: Storage(_write_transfer, _read_transfer),
+    CarriedValues.kind: Storage(write_values, read_values),
+    Aggregation.kind: Storage(write_aggregation, read_aggregation),
     Embedding.kind: Storage(_write_embedding, _read_embedding),
     Domains.kind: Storage(_write_domains, _read_domains),
     Prediction.kind: Storage(_write_prediction, _read_prediction),

@@ -5,12 +5,8 @@ from scipy import sparse
 from napari_stomics.core.errors import UserError
 from napari_stomics.core.inputs import LabelTransferInputs
 from napari_stomics.core.jobs import JobContext
-from napari_stomics.methods.alignment.transfer import (
-    LabelTransferParams,
-    accuracy_ceiling,
-    plan_accuracy,
-    transfer_labels,
-)
+from napari_stomics.methods.alignment.transfer import LabelTransferParams, transfer_labels
+from napari_stomics.metrics.label_transfer import accuracy_ceiling, plan_accuracy
 
 PLAN = sparse.csr_matrix(
     np.array([[0.2, 0.0, 0.0, 0.0], [0.0, 0.1, 0.1, 0.0], [0.0, 0.0, 0.3, 0.0]])

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_stomics.core.errors import UserError
 from napari_stomics.core.inputs import LabelTransferInputs
@@ -13,6 +10,7 @@ from napari_stomics.core.jobs import JobContext
 from napari_stomics.core.params import Params
 from napari_stomics.core.plans import LabelTransfer
 from napari_stomics.core.registry import method
+from napari_stomics.metrics.label_transfer import accuracy_ceiling, one_hot, plan_accuracy
 
 
 class LabelTransferParams(Params):
@@ -75,27 +73,3 @@ def transfer_labels(
         ceiling=ceiling,
         spot_accuracy=spot_accuracy,
     )
-
-
-def one_hot(labels: NDArray[Any], names: list[str]) -> NDArray[np.float64]:
-    """(n, k) indicator of each label; rows of zeros where there is none."""
-    return np.column_stack([labels == name for name in names]).astype(np.float64)
-
-
-def plan_accuracy(plan: Any, source_labels: NDArray[Any], target_labels: NDArray[Any]) -> float:
-    """Share of the mass between labelled spots that joins equal labels."""
-    names = sorted({str(n) for n in (*source_labels, *target_labels) if n})
-    a, b = one_hot(source_labels, names), one_hot(target_labels, names)
-    table = a.T @ np.asarray(plan @ b)
-    total = float(table.sum())
-    return float(np.trace(table)) / total if total > 0 else float("nan")
-
-
-def accuracy_ceiling(source_labels: NDArray[Any], target_labels: NDArray[Any]) -> float:
-    """Best `plan_accuracy` that the label proportions allow a plan with uniform marginals."""
-    names = sorted({str(n) for n in (*source_labels, *target_labels) if n})
-    p = one_hot(source_labels, names).sum(axis=0)
-    q = one_hot(target_labels, names).sum(axis=0)
-    if not p.sum() or not q.sum():
-        return float("nan")
-    return float(np.minimum(p / p.sum(), q / q.sum()).sum())
