@@ -196,6 +196,54 @@ class SpotPair:
 
 
 @dataclass(frozen=True)
+class Cells:
+    """Single cells without positions, with one matrix of features.
+
+    Attributes
+    ----------
+    name
+        Name of the reference that they belong to.
+    ids
+        (n,) identifiers, as in the table's ``obs_names``.
+    x
+        (n, g) matrix, dense or CSR; raw counts.
+    features
+        (g,) names of the features.
+    modality
+        ``rna``, ``protein``, ``chromatin`` ...
+    labels
+        (n,) labels as strings, ``""`` where there is none; None without them.
+    """
+
+    name: str
+    ids: NDArray[Any]
+    x: Any
+    features: NDArray[Any]
+    modality: str = "rna"
+    labels: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True)
+class MappingInputs:
+    """Single cells, and the section that they are to be placed in.
+
+    Attributes
+    ----------
+    cells
+        Cells of the modality that the section's features can be compared with.
+    space
+        Spots of the section, with their features.
+    more
+        Cells of further modalities, the same cells or others, to be placed
+        through ``cells``.
+    """
+
+    cells: Cells
+    space: Spots
+    more: tuple[Cells, ...] = ()
+
+
+@dataclass(frozen=True)
 class LabelTransferInputs:
     """A transport plan and the labels that it carries.
 
@@ -215,6 +263,25 @@ class LabelTransferInputs:
     target_ids: NDArray[Any]
     source_labels: NDArray[Any]
     target_labels: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True)
+class NucleiInputs:
+    """An image that shows nuclei and the cells of another section.
+
+    Attributes
+    ----------
+    image
+        H&E, or a nuclear stain; it is carried into the cells' frame.
+    cells
+        The cells; only their positions are used.
+    initial
+        Map from the image's to the cells' micrometres that is known beforehand.
+    """
+
+    image: SectionImage
+    cells: Spots
+    initial: Transform | None = None
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,17 @@ class Section:
         return own * float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
 
     @property
+    def diameters(self) -> NDArray[np.float64]:
+        """(n,) diameter of each spot or cell in micrometres; of outlines that of equal area."""
+        frame = self._circles()
+        if "radius" in frame:
+            own = 2 * np.asarray(frame["radius"], np.float64)
+        else:
+            own = 2 * np.sqrt(np.asarray(frame.geometry.area, np.float64) / np.pi)
+        matrix = self.element_affine(self._spots_name()).matrix
+        return np.asarray(own * np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
+
+    @property
     def pitch(self) -> float:
         """Median distance to the nearest neighbour in micrometres."""
         from scipy.spatial import cKDTree

@@ -10,6 +10,9 @@ from napari_stomics.core.plans import TransportPlan
 if TYPE_CHECKING:
     from napari_stomics.data.study import Study
 
+_NOT_MEASURED = ("prediction", "carried_values")
+"""Results that are tables of a section and are no modality to go on from."""
+
 _OWN_SUFFIXES = ("_entropy", "_stability", "_disagreement", "_probabilities")
 
 
@@ -23,7 +26,8 @@ def choices(study: Study, role: str, chosen: Mapping[str, Any]) -> list[str]:
     role
         Role as declared by :func:`napari_stomics.data.collect.ref`, for instance
         ``section`` or ``modality:source``; what stands behind the colon names
-        the field that holds the section.
+        the field that holds the section, or says ``giving``: the section that a
+        plan is followed from.
     chosen
         Values of the step's other references so far.
     """
@@ -32,7 +36,7 @@ def choices(study: Study, role: str, chosen: Mapping[str, Any]) -> list[str]:
         return list(study.record.sections)
     if kind == "plan":
         return list(dict.fromkeys(_plans(study)))
-    section = chosen.get(field)
+    section = _giving(chosen) if field == "giving" else chosen.get(field)
     if kind in _BY_SECTION and section in study.record.sections:
         return _BY_SECTION[kind](study, str(section))
     return []
@@ -59,6 +63,11 @@ def sections_of_plan(study: Study, plan: str) -> tuple[str, str]:
     return "", ""
 
 
+def _giving(chosen: Mapping[str, Any]) -> str | None:
+    backwards = chosen.get("direction") == "target to source"
+    return chosen.get("target" if backwards else "source")
+
+
 def _plans(study: Study) -> list[str]:
     from napari_stomics.data.plans import plan_name
 
@@ -71,8 +80,8 @@ def _plans(study: Study) -> list[str]:
 
 
 def _modalities(study: Study, section: str) -> list[str]:
-    predicted = {run.key for run in study.record.runs if run.kind == "prediction"}
-    return [m for m in study.section(section).modalities if m not in predicted]
+    made = {run.key for run in study.record.runs if run.kind in _NOT_MEASURED}
+    return [m for m in study.section(section).modalities if m not in made]
 
 
 def _images(study: Study, section: str) -> list[str]:
@@ -94,6 +103,18 @@ def _columns(study: Study, section: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def _numbers(study: Study, section: str) -> list[str]:
+    """Columns that hold numbers."""
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    here = study.section(section)
+    found = []
+    for modality in _modalities(study, section):
+        obs = here.table(modality).obs
+        found += [str(c) for c in obs if is_numeric_dtype(obs[c]) and not is_bool_dtype(obs[c])]
+    return list(dict.fromkeys(found))
+
+
 def _embeddings(study: Study, section: str) -> list[str]:
     """Embeddings, the newest result first, then what came with the tables."""
     here = study.section(section)
@@ -108,5 +129,7 @@ _BY_SECTION: dict[str, Callable[[Study, str], list[str]]] = {
     "modalities": _modalities,
     "image": _images,
     "column": _columns,
+    "labels": _columns,
+    "numbers": _numbers,
     "embedding": _embeddings,
 }
