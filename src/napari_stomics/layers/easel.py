@@ -54,6 +54,11 @@ class Easel:
         found = [tag(q).get(name) for q in self._former.values()]
         return next((value for value in found if value is not None), None)
 
+    @property
+    def former_parts(self) -> list[str]:
+        """Names of the parts that were there at the start."""
+        return list(self._styles)
+
     def put(self, part: str, layer: Layer, visible: bool = True) -> None:
         """Add one part, in the place and in the style of its former self."""
         set_tag(layer, result=self.key, part=part)
@@ -103,6 +108,10 @@ class Easel:
         """Remove all that was put: the painting failed."""
         remove_layers(self.viewer, self._put)
         self._put.clear()
+
+    def keep(self) -> list[Layer]:
+        """Return the parts that were put; all others stay as they are."""
+        return self._put
 
     def finish(self) -> list[Layer]:
         """Remove former parts that were not put again and return those that were."""

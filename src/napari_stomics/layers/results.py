@@ -12,13 +12,13 @@ from napari_stomics.core.errors import UserError
 from napari_stomics.core.plans import LabelTransfer, TransportPlan
 from napari_stomics.core.results import Domains, Embedding, Prediction, Registration
 from napari_stomics.core.transforms import Affine, Transform
+from napari_stomics.layers.arrows import vectors_layer
 from napari_stomics.layers.bent import bend, straighten
 from napari_stomics.layers.colour import clean_names, is_numeric
 from napari_stomics.layers.easel import Easel
 from napari_stomics.layers.palette import natural, palette
+from napari_stomics.layers.plan import paint_plan
 from napari_stomics.layers.tags import (
-    TAG,
-    UNITS,
     layer_affine,
     new_tag,
     own,
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
     from napari_stomics.data.study import Study
 
-MANY_ARROWS = 20_000
 _UNIT = (0.0, 1.0)
 _HANDLES = ("landmarks", "ghost")
 """Their data are edited by the user, in the section's own micrometres."""
@@ -90,7 +89,7 @@ def unpaint(viewer: ViewerModel, study: Study, result: Any, key: str) -> None:
     or to its own frame.
     """
     Easel(viewer, study, key).finish()
-    if isinstance(result, Registration):
+    if isinstance(result, Registration) or getattr(result, "registration", None) is not None:
         former = study.registration(result.source, result.target)
         move_section(viewer, result.source, former or Affine.identity(), result.target)
 
@@ -170,7 +169,7 @@ def _registration(easel: Easel, result: Registration) -> None:
     grid = grid_segments(result.transform, extent)
     easel.put(
         "grid",
-        _vectors(
+        vectors_layer(
             grid,
             f"Warp grid {title}",
             new_tag(result.target, "result", None, base),
@@ -204,41 +203,9 @@ def source_extent(viewer: ViewerModel, section: str) -> NDArray[np.float64] | No
 
 
 def _transport_plan(easel: Easel, result: TransportPlan) -> None:
-    base = easel.placement(result.target)
-    mass = np.asarray(result.plan.sum(axis=1)).ravel()
-    known = np.isfinite(result.barycentres).all(axis=1)
-    rows = np.flatnonzero(known)
-    note = ""
-    if len(rows) > MANY_ARROWS:
-        rows = np.sort(np.random.default_rng(0).choice(rows, MANY_ARROWS, replace=False))
-        note = f" ({MANY_ARROWS:,} of {int(known.sum()):,})"
-    start = result.source_coordinates[rows]
-    data = np.stack([start, result.barycentres[rows] - start], axis=1)[..., ::-1]
-    diameter = easel.study.section(result.source).diameter
-    entry = new_tag(result.target, "result", None, base, limits=list(_UNIT))
-    arrows = _vectors(
-        data,
-        f"Plan {result.source} → {result.target}{note}",
-        entry,
-        width=diameter / 5,
-        style="arrow",
-        features={
-            "entropy": np.asarray(result.entropy, np.float64)[rows],
-            "mass": mass[rows],
-            "id": result.source_ids[rows],
-        },
-    )
-    if len(rows):
-        arrows.edge_color = "entropy"
-        arrows.edge_colormap = "plasma"
-        arrows.edge_contrast_limits = _UNIT
-    easel.put("arrows", arrows)
-    entropy = Values("entropy", np.asarray(result.entropy, np.float64), _UNIT, "plasma")
-    easel.spots("entropy", result.source, result.source_ids, entropy, "Plan entropy", visible=False)
-    sent = Values("mass", mass * len(mass), None, "magma")
-    easel.spots(
-        "mass", result.source, result.source_ids, sent, "Mass sent (1 = all)", visible=False
-    )
+    if result.registration is not None:
+        move_section(easel.viewer, result.source, result.registration.transform, result.target)
+    paint_plan(easel, result)
 
 
 def _label_transfer(easel: Easel, result: LabelTransfer) -> None:
@@ -358,32 +325,6 @@ def label_colours(study: Study, categories: tuple[str, ...]) -> dict[str, str]:
                         return dict(zip(order, map(str, own), strict=False))
                     return palette(sorted(names, key=natural))
     return palette(sorted(wanted, key=natural))
-
-
-def _vectors(
-    data: NDArray[Any],
-    title: str,
-    entry: dict[str, Any],
-    *,
-    color: str = "white",
-    width: float = 1.0,
-    style: str = "line",
-    features: dict[str, Any] | None = None,
-) -> Layer:
-    from napari.layers import Vectors
-
-    return Vectors(
-        data,
-        ndim=2,
-        name=title,
-        edge_color=color,
-        edge_width=width,
-        vector_style=style,
-        features=features,
-        units=UNITS,
-        affine=layer_affine(Affine.identity(), Affine(np.array(entry["placement"]))),
-        metadata={TAG: entry},
-    )
 
 
 _PAINTERS: dict[str, Callable[[Easel, Any], None]] = {

@@ -49,6 +49,7 @@ class LayerState(_State):
     channel: str | None = None
     result: str | None = None
     part: str | None = None
+    gene: str | None = None
     visible: bool = True
     opacity: float = Field(default=1.0, ge=0, le=1)
     blending: Blending = "translucent"
@@ -135,6 +136,7 @@ def restore(viewer: ViewerModel, study: Study, state: Any) -> list[str]:
     UserError
         If the state is not valid; nothing is changed then.
     """
+    from napari_stomics.layers.plan import restore_part
     from napari_stomics.layers.section import add_section
 
     checked = read_state(state)
@@ -146,6 +148,9 @@ def restore(viewer: ViewerModel, study: Study, state: Any) -> list[str]:
     order = []
     for wanted in checked.layers:
         layer = _find(viewer, wanted)
+        if layer is None and wanted.result and wanted.part:
+            restore_part(viewer, study, wanted.result, wanted.part, wanted.gene)
+            layer = _find(viewer, wanted)
         if layer is None:
             missing.append(_named(wanted))
             continue
@@ -175,6 +180,7 @@ def _layer_state(layer: Layer) -> LayerState:
         channel=entry.get("channel"),
         result=entry.get("result"),
         part=entry.get("part"),
+        gene=entry.get("gene"),
         visible=bool(layer.visible),
         opacity=float(layer.opacity),
         blending=str(layer.blending),  # type: ignore[arg-type]

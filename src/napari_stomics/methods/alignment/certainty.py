@@ -163,7 +163,7 @@ def spot_doubt(plan: TransportPlan, target_points: Floats, pitch: float) -> Doub
     landed, covariance = row_moments(plan.plan, target_points)
     spread = np.sqrt(np.trace(covariance, axis1=1, axis2=2)) / pitch
     shift = (landed - plan.source_coordinates) / pitch
-    matched: NDArray[np.bool_] = np.isfinite(shift).all(axis=1)
+    matched = np.asarray(np.isfinite(shift).all(axis=1))
     edges = neighbour_pairs(np.asarray(plan.source_coordinates, np.float64), pitch)
     edges = edges[matched[edges].all(axis=1)]
     stretch = np.linalg.norm(shift[edges[:, 0]] - shift[edges[:, 1]], axis=1)
