@@ -17,7 +17,7 @@ class GeneLine(QLineEdit):
     def __init__(self) -> None:
         super().__init__()
         self.setPlaceholderText("show another gene: part of its name")
-        self.setAccessibleName("Predicted gene")
+        self.setAccessibleName("Gene shown")
         self.setClearButtonEnabled(True)
         self._names: list[str] = []
         self._model = QStringListModel(self)

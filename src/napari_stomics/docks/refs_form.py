@@ -6,7 +6,15 @@ import types
 from typing import Any, Union, get_args, get_origin
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QCheckBox, QFormLayout, QLabel, QListWidget, QListWidgetItem, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QFormLayout,
+    QLabel,
+    QLineEdit,
+    QListWidget,
+    QListWidgetItem,
+    QWidget,
+)
 
 from napari_stomics.core.params import Params
 from napari_stomics.docks.name_combo import NameCombo
@@ -70,6 +78,8 @@ class RefsForm(QWidget):
                 out[name] = chooser.isChecked()
             elif isinstance(chooser, TickList):
                 out[name] = chooser.ticked()
+            elif isinstance(chooser, QLineEdit):
+                out[name] = [part.strip() for part in chooser.text().split(",") if part.strip()]
             elif isinstance(chooser, NameCombo):
                 text = chooser.currentText()
                 out[name] = None if text in ("", _NONE) else text
@@ -80,6 +90,8 @@ class RefsForm(QWidget):
         chooser = self._choosers.get(name)
         if isinstance(chooser, NameCombo) and value in chooser.names():
             chooser.setCurrentText(value)
+        elif isinstance(chooser, QLineEdit):
+            chooser.setText(", ".join(value))
         elif isinstance(chooser, TickList):
             chooser.tick(value)
             self._on_changed()
@@ -114,7 +126,12 @@ class RefsForm(QWidget):
             box.setChecked(bool(default))
             box.toggled.connect(self._on_changed)
             return box
-        if role.partition(":")[0] in ("sections", "modalities"):
+        if role == "names":
+            line = QLineEdit()
+            line.setPlaceholderText("names, by comma")
+            line.textChanged.connect(self._on_changed)
+            return line
+        if role.partition(":")[0] in ("sections", "modalities", "numbers"):
             ticks = TickList()
             ticks.itemChanged.connect(self._on_changed)
             return ticks
@@ -126,6 +143,9 @@ class RefsForm(QWidget):
         study = self._session.study
         if isinstance(chooser, QLabel):
             chooser.setText(self._landmarks_text())
+        elif role == "choice" and isinstance(chooser, NameCombo):
+            field = self._model.model_fields[name]
+            chooser.set_names([str(v) for v in get_args(field.annotation)], field.default)
         elif isinstance(chooser, TickList):
             options = choices(study, role, self.values())
             chooser.set_names(options, self._first_ticks(role, options))
@@ -170,6 +190,8 @@ class RefsForm(QWidget):
         """All modalities; of sections all but the one that is to be predicted."""
         if role.partition(":")[0] == "modalities":
             return options
+        if role.partition(":")[0] == "numbers":
+            return []
         held_out = suggested(self._session.study, "section", 0)
         return [name for name in options if name != held_out] or options[:1]
 

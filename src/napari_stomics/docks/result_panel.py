@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
     from napari_stomics.data.schema import RunRecord
 
+_BY_GENE = ("prediction", "carried_values", "aggregation")
+"""Kinds that are a table of a section, of which one gene is shown at a time."""
+
 _EVENTS = ("inserted", "removed", "visible", "name")
 _TICKED = Qt.CheckState.Checked
 
@@ -146,7 +149,7 @@ class ResultPanel(QWidget):
         self._leave_alone()
         for widget in (self.figures, self.layers, self.alone, self.again):
             widget.setVisible(run is not None)
-        self.gene.setVisible(run is not None and run.kind == "prediction")
+        self.gene.setVisible(run is not None and run.kind in _BY_GENE)
         if run is not None:
             self.figures.setHtml(result_html(run))
             genes = self._genes(run)
@@ -154,8 +157,10 @@ class ResultPanel(QWidget):
         self.follow_layers()
 
     def _genes(self, run: RunRecord) -> list[str]:
+        if run.kind not in _BY_GENE:
+            return []
         table = self._bench.session.study.sdata.tables.get(_table_of(self._bench, run))
-        return [] if run.kind != "prediction" or table is None else list(map(str, table.var_names))
+        return [] if table is None else list(map(str, table.var_names))
 
     def follow_layers(self) -> None:
         """List the layers of the chosen result and tick what is visible."""
@@ -257,7 +262,11 @@ def _paint(
 
 
 def _table_of(bench: Workbench, run: RunRecord) -> str:
-    section = bench.session.study.record.sections.get(run.step["inputs"].get("test", ""))
+    from napari_stomics.data.carry import ends_of
+
+    inputs = run.step["inputs"]
+    name = inputs["test"] if "test" in inputs else ends_of(inputs)[1]
+    section = bench.session.study.record.sections.get(name)
     return "" if section is None else section.tables.get(run.key, "")
 
 

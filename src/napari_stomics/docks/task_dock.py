@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QFormLayout, QLabel, QLineEdit, QSizePolicy, QVBoxLay
 
 from napari_stomics.core.errors import UserError
 from napari_stomics.core.registry import registry
+from napari_stomics.data.carry import ends_of
 from napari_stomics.data.collect import COLLECTORS
 from napari_stomics.docks.dock import Dock
 from napari_stomics.docks.job_bar import JobBar, MessageText
@@ -25,7 +26,7 @@ from napari_stomics.workflow.steps import Step
 _TASK_TITLES = {
     "registration": "Register sections",
     "alignment": "Align spots (optimal transport)",
-    "transfer": "Transfer labels",
+    "transfer": "Transfer and aggregate",
     "fusion": "Fuse modalities",
     "domains": "Find domains",
     "prediction": "Predict expression from H&E",
@@ -249,6 +250,8 @@ def is_of_method(kind: str) -> bool:
 
 
 def _home(inputs: dict[str, Any]) -> str:
+    if "direction" in inputs and inputs.get("source") and inputs.get("target"):
+        return ends_of(inputs)[1]
     return next((str(inputs[name]) for name in _HOMES if inputs.get(name)), "")
 
 

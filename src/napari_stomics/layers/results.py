@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_stomics.core.carried import Aggregation, CarriedValues
 from napari_stomics.core.errors import UserError
 from napari_stomics.core.plans import LabelTransfer, TransportPlan
 from napari_stomics.core.results import Domains, Embedding, Prediction, Registration
 from napari_stomics.core.transforms import Affine, Transform
 from napari_stomics.layers.arrows import vectors_layer
 from napari_stomics.layers.bent import bend, straighten
+from napari_stomics.layers.carried import paint_aggregation, paint_values
 from napari_stomics.layers.colour import clean_names, is_numeric
 from napari_stomics.layers.easel import Easel
 from napari_stomics.layers.palette import natural, palette
@@ -94,24 +96,24 @@ def unpaint(viewer: ViewerModel, study: Study, result: Any, key: str) -> None:
         move_section(viewer, result.source, former or Affine.identity(), result.target)
 
 
-def paint_gene(
-    viewer: ViewerModel, study: Study, result: Prediction, key: str, gene: str
-) -> list[Layer]:
-    """Show another gene of a prediction; see :func:`paint`.
+def paint_gene(viewer: ViewerModel, study: Study, result: Any, key: str, gene: str) -> list[Layer]:
+    """Show another gene of a result that has one layer per gene; see :func:`paint`.
 
     Raises
     ------
     UserError
-        If the prediction does not cover the gene.
+        If the result does not cover the gene.
     """
-    if gene not in set(map(str, result.genes)):
+    names, painter = _BY_GENE[result.kind]
+    covered = list(map(str, getattr(result, names)))
+    if gene not in covered:
+        best = result.summary().get("best_genes", covered[:5])
         raise UserError(
-            f"The prediction {key!r} does not cover {gene!r}.",
-            f"It covers {len(result.genes)} genes, the best of them "
-            f"{', '.join(result.summary()['best_genes'])}.",
+            f"The result {key!r} does not cover {gene!r}.",
+            f"It covers {len(covered)} genes, such as {', '.join(best)}.",
         )
     easel = Easel(viewer, study, key)
-    _prediction(easel, result, gene)
+    painter(easel, result, gene)
     return easel.finish()
 
 
@@ -331,7 +333,16 @@ _PAINTERS: dict[str, Callable[[Easel, Any], None]] = {
     Registration.kind: _registration,
     TransportPlan.kind: _transport_plan,
     LabelTransfer.kind: _label_transfer,
+    CarriedValues.kind: paint_values,
+    Aggregation.kind: paint_aggregation,
     Embedding.kind: _embedding,
     Domains.kind: _domains,
     Prediction.kind: _prediction,
 }
+
+_BY_GENE: dict[str, tuple[str, Callable[[Easel, Any, str], None]]] = {
+    Prediction.kind: ("genes", _prediction),
+    CarriedValues.kind: ("names", paint_values),
+    Aggregation.kind: ("features", paint_aggregation),
+}
+"""Kinds of which one gene is shown at a time: where their names are, and their painter."""
