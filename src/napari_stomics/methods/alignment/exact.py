@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from napari_stomics.core.jobs import JobContext
 from napari_stomics.methods.alignment.band import Band
+from napari_stomics.methods.alignment.partial import partial_error
 from napari_stomics.methods.alignment.pricing import MatchCosts, Prices
 from napari_stomics.methods.alignment.proximal import Solution, Watch
 from napari_stomics.methods.alignment.sparse_transport import Flow, SparseTransport
@@ -208,14 +209,10 @@ class _Descent:
             watch(self.fused.band, self.values, np.array(self.objective), np.array(self.errors))
 
     def _error(self) -> float:
-        """Deviation from the marginals; of a partial plan, the excess and the missing mass."""
         if self.problem.mass is None:
             return self.fused.marginal_error(self.values)
-        rows, columns = self.fused.band.marginals(self.values)
-        over = (
-            np.maximum(rows - self.fused.p, 0).sum() + np.maximum(columns - self.fused.q, 0).sum()
-        )
-        return float(over + abs(self.values.sum() - self.problem.mass))
+        marginals = self.fused.band.marginals(self.values)
+        return partial_error(*marginals, self.fused.p, self.fused.q, self.problem.mass)
 
     def _settled(self, steps: int) -> str:
         among = "of all matches" if self.searches else "of the band's matches"
