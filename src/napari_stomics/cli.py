@@ -62,6 +62,15 @@ def _parser() -> argparse.ArgumentParser:
     methods.add_argument("--json", action="store_true", help="machine-readable, with schemas")
     methods.set_defaults(run=_methods)
 
+    report = commands.add_parser("report", help="report on alignments as a page of HTML")
+    report.add_argument("study", type=Path, help="SpatialData store (.zarr)")
+    which = report.add_mutually_exclusive_group()
+    which.add_argument("--plan", nargs="+", help="transport plans; by default all of the study")
+    which.add_argument("--compare", nargs=2, metavar="PLAN", help="two plans side by side")
+    report.add_argument("-o", "--output", type=Path, required=True, help="page to write (.html)")
+    report.add_argument("--overwrite", action="store_true", help="replace existing pages")
+    report.set_defaults(run=_report)
+
     show = commands.add_parser("open", help="open a study or section files in napari")
     show.add_argument("paths", nargs="+", type=Path)
     show.set_defaults(run=_open)
@@ -104,6 +113,25 @@ def _demo(chosen: argparse.Namespace) -> int:
         return 0
     # The window belongs to the docks; the manifest's command leads there without an import.
     return int(_command("show_demo")(study, folder if chosen.headless else None) or 0)
+
+
+def _report(chosen: argparse.Namespace) -> int:
+    from napari_stomics.data.study import open_study
+    from napari_stomics.workflow.dossier import plan_names
+    from napari_stomics.workflow.report import alignment_report, compare_alignments
+
+    study, ctx = open_study(chosen.study), _printing_context()
+    options: dict[str, Any] = {"overwrite": chosen.overwrite, "ctx": ctx}
+    if chosen.compare:
+        compare_alignments(study, chosen.compare, chosen.output, **options)
+        print(chosen.output)
+        return 0
+    plans = chosen.plan or plan_names(study)
+    if not plans:
+        raise UserError("This study holds no transport plan.", "Align two of its sections first.")
+    for path in alignment_report(study, plans, chosen.output, **options):
+        print(path)
+    return 0
 
 
 def _open(chosen: argparse.Namespace) -> int:

@@ -24,7 +24,7 @@ def _grid(nx: int = 20, ny: int = 15) -> np.ndarray:
 
 def test_the_poses_own_plan_joins_nearest_spots_within_reach():
     xy = _grid(5, 4)
-    plan = nearest_plan(xy + [30, 0], np.delete(xy, 3, axis=0), 50)
+    plan = nearest_plan(xy + np.array([30, 0]), np.delete(xy, 3, axis=0), 50)
     mass = np.asarray(plan.sum(axis=1)).ravel()
     assert mass[3] == 0  # its partner is missing and the next one is out of reach
     np.testing.assert_allclose(np.delete(mass, 3), 1 / 20)

@@ -27,7 +27,7 @@ def _turn(degrees: float) -> np.ndarray:
 
 def test_neighbours_do_not_reach_across_a_gap():
     left = _grid(4, 9)
-    xy = np.vstack([left, left + [2000, 0]])
+    xy = np.vstack([left, left + np.array([2000, 0])])
     edges = neighbour_edges(xy)
     assert ((edges[:, 0] < 36) == (edges[:, 1] < 36)).all()
     assert np.linalg.norm(xy[edges[:, 0]] - xy[edges[:, 1]], axis=1).max() < 150
@@ -41,9 +41,9 @@ def test_spots_on_a_line_have_no_triangles():
 
 def test_dice_is_one_for_the_same_tissue_on_another_array_and_falls_with_a_shift():
     xy = _grid()
-    assert dice_of_tissue(xy, xy + [50, 50], (100, 100)) > 0.88
+    assert dice_of_tissue(xy, xy + np.array([50, 50]), (100, 100)) > 0.88
     assert dice_of_tissue(xy, xy, (100, 100)) == 1
-    half = dice_of_tissue(xy, xy + [600, 0], (100, 100))
+    half = dice_of_tissue(xy, xy + np.array([600, 0]), (100, 100))
     assert half == pytest.approx(0.5, abs=0.07)
     assert dice_of_tissue(xy, xy + 9999, (100, 100)) == 0
 

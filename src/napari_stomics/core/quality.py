@@ -5,7 +5,7 @@ Micrometres and (x, y) throughout.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -156,6 +156,8 @@ class AlignmentQuality:
         Name of the labels.
     genes
         Names of the features that judged and had no part in the plan.
+    gene_correlations
+        Correlation of each of them with the mean of the partners, over source spots.
     """
 
     kind: ClassVar[str] = "alignment_quality"
@@ -171,12 +173,9 @@ class AlignmentQuality:
     expression_agreement: Array
     round_trip: Array
     label_name: str = ""
-    genes: Array = None  # type: ignore[assignment]
+    genes: Array = field(default_factory=lambda: np.zeros(0, object))
+    gene_correlations: Array = field(default_factory=lambda: np.zeros(0))
     converged: bool = True
-
-    def __post_init__(self) -> None:
-        if self.genes is None:
-            object.__setattr__(self, "genes", np.zeros(0, object))
 
     def figure(self, name: str) -> QualityFigure | None:
         """Return a figure by its name, None if it could not be measured."""

@@ -35,6 +35,9 @@ class QualityRefs(LandmarkRefs):
         "rna",
         "Its features judge, where the plan has not seen them.",
     )
+    target_modality: str | None = ref(
+        "modality:target", "Modality of the fixed section", None, "None: the same."
+    )
     labels: str | None = ref(
         "column:source", "Labels", None, "Column of labels in both sections; None: the annotation."
     )
@@ -85,7 +88,10 @@ def collect_quality(study: Study, refs: QualityRefs) -> QualityInputs:
             "Choose these two sections, in this order.",
         )
     source, target = study.section(refs.source), study.section(refs.target)
-    spots = source.spots(refs.modality, refs.labels), target.spots(refs.modality, refs.labels)
+    spots = (
+        source.spots(refs.modality, refs.labels),
+        target.spots(refs.target_modality or refs.modality, refs.labels),
+    )
     if not (
         np.array_equal(plan.source_ids, spots[0].ids)
         and np.array_equal(plan.target_ids, spots[1].ids)
@@ -150,6 +156,7 @@ def write_quality(study: Study, result: AlignmentQuality, key: str, run_id: str)
         "levels": np.array([remark.level for remark in result.remarks], dtype=str),
         "remarks": np.array([remark.text for remark in result.remarks], dtype=str),
         "genes": np.asarray(result.genes, dtype=str),
+        "gene_correlations": np.asarray(result.gene_correlations, float),
     }
     columns: list[Change] = [
         SetTableEntry(name, "obs", f"{own}_{part}", np.asarray(getattr(result, part), float))
@@ -194,10 +201,12 @@ def _read(table: Any, own: str) -> AlignmentQuality:
         ),
         label_name=str(meta["label_name"]),
         genes=np.asarray(meta["genes"], dtype=object),
+        gene_correlations=np.asarray(meta["gene_correlations"], float),
         converged=bool(meta["converged"]),
         **per_spot,
     )
 
 
 def _entry(key: str, plan: str) -> str:
-    return f"{key}_{plan}"
+    """Name beside the spots: a section may be the source of several plans."""
+    return key if plan in key else f"{key}_{plan}"

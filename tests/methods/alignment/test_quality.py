@@ -119,7 +119,7 @@ def test_transport_that_is_worse_than_its_pose_is_said_to_be():
 
 
 def test_a_pose_that_is_off_is_what_transport_improves_on():
-    off = _plan(TRUE, source_coordinates=MAP.apply(XY + [300.0, 300.0]))
+    off = _plan(TRUE, source_coordinates=MAP.apply(XY + np.array([300.0, 300.0])))
     found = _judge(off)
     figure = found.figure("label_accuracy")
     assert figure.value == pytest.approx(1.0)
@@ -129,7 +129,9 @@ def test_a_pose_that_is_off_is_what_transport_improves_on():
 
 def _marks() -> LandmarkPairs:
     points = XY[[20, 60, 130, 200, 250]] + 13.0
-    return LandmarkPairs("a", "b", tuple("vwxyz"), points, MAP.apply(points) + [30.0, 40.0])
+    return LandmarkPairs(
+        "a", "b", tuple("vwxyz"), points, MAP.apply(points) + np.array([30.0, 40.0])
+    )
 
 
 def test_landmarks_left_out_give_the_registration_error():

@@ -1,7 +1,9 @@
-"""Fused Gromov-Wasserstein alignment with POT's dense conditional-gradient solver."""
+"""Fused Gromov-Wasserstein alignment with POT's dense solvers: the reference for small sections."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -13,15 +15,14 @@ from napari_stomics.core.jobs import JobContext
 from napari_stomics.core.params import Params, param
 from napari_stomics.core.plans import TransportPlan
 from napari_stomics.core.registry import method
-from napari_stomics.methods.preprocess import (
-    log_normalise,
-    most_variable,
-    normalise,
-    principal_components,
-    shared_features,
-)
+from napari_stomics.methods.alignment.checks import check_pair
+from napari_stomics.methods.alignment.features import FeatureOptions, compare_features
+from napari_stomics.methods.alignment.partial import partial_error, partial_masses
 
 Floats = NDArray[np.floating[Any]]
+
+_PIVOTS = 5_000_000
+"""POT's default of 100,000 stops its simplex before the optimum at a few thousand spots."""
 
 
 class DenseFGWParams(Params):
@@ -36,6 +37,55 @@ class DenseFGWParams(Params):
         ge=0.0,
         le=1.0,
     )
+    features: Literal["cosine", "kl", "none"] = param(
+        "cosine",
+        "Feature distance",
+        "'cosine' of joint principal components, 'kl' divergence of the counts (PASTE), or "
+        "'none': distances alone.",
+    )
+    marginals: Literal["balanced", "partial", "unbalanced"] = param(
+        "balanced",
+        "Masses",
+        "'balanced': all of both sections is matched. 'partial': only the given overlap. "
+        "'unbalanced': spots may send and receive less or more, at a price.",
+    )
+    overlap: float = param(
+        0.9,
+        "Overlap",
+        "With 'partial': the share of either section that is matched.",
+        step=0.05,
+        gt=0.0,
+        le=1.0,
+    )
+    relaxation: float = param(
+        1.0,
+        "Price of mass",
+        "With 'unbalanced': price of deviating from uniform masses (Kullback-Leibler).",
+        log=True,
+        advanced=True,
+        gt=0.0,
+    )
+    epsilon: float = param(
+        0.0,
+        "Entropy (epsilon)",
+        "0 gives exact plans; more gives blurred ones by Sinkhorn scaling, faster.",
+        log=True,
+        advanced=True,
+        ge=0.0,
+    )
+    structure: Literal["euclidean", "squared"] = param(
+        "euclidean",
+        "Structure",
+        "Distances within each section, or their squares (moscot).",
+        advanced=True,
+    )
+    unit: Literal["pitch", "mean"] = param(
+        "pitch",
+        "Unit of distances",
+        "Spot pitches, or the mean over each section; with 'mean' feature distances are "
+        "divided by their mean too (moscot).",
+        advanced=True,
+    )
     n_genes: int = param(
         2000, "Variable features", "Most variable shared features to compare.", ge=2, le=50_000
     )
@@ -49,21 +99,22 @@ class DenseFGWParams(Params):
         "from a uniform start FGW often stays in a poor optimum.",
     )
     max_iterations: int = param(
-        200, "Iterations", "Conditional-gradient steps at most.", advanced=True, ge=1, le=10_000
+        200, "Iterations", "Steps of the solver at most.", advanced=True, ge=1, le=10_000
     )
     tolerance: float = param(
         1e-7,
         "Tolerance",
-        "Stops when the objective falls by less than this share.",
+        "Stops when the objective changes by less than this share.",
         log=True,
         advanced=True,
         gt=0,
         lt=1,
     )
     max_spots: int = param(
-        4000,
+        1000,
         "Largest section",
-        "The solver holds several n x m matrices and needs n^3 time: larger sections are refused.",
+        "The solver holds several n x m matrices and needs n^3 time: larger sections are "
+        "refused. Use 'FGW (fast, sparse)' for them.",
         advanced=True,
         ge=2,
         le=20_000,
@@ -76,117 +127,221 @@ class DenseFGWParams(Params):
     name="fgw-dense",
     title="FGW, dense (POT)",
     summary="Couples the spots of two sections by expression and by distances within each "
-    "section; exact marginals, dense, for sections of up to a few thousand spots.",
+    "section, without a band or any other shortcut: the reference for up to a thousand spots.",
     params=DenseFGWParams,
     inputs=SpotPair,
     result=TransportPlan,
     reference="Vayer et al. 2020, Algorithms 13:212; objective as in Zeira et al. 2022 (PASTE), "
-    "Nat Methods 19:567; solver of POT (Flamary et al. 2021, JMLR 22:78)",
+    "Nat Methods 19:567; solvers of POT (Flamary et al. 2021, JMLR 22:78)",
 )
 def align_dense(inputs: SpotPair, params: DenseFGWParams, ctx: JobContext) -> TransportPlan:
     """Align two sections by fused Gromov-Wasserstein transport.
 
     Minimises ``(1 - alpha) <M, P> + alpha sum (D_ij - D'_kl)^2 P_ik P_jl`` over
-    couplings P with uniform marginals, where M are cosine distances of joint
-    principal components and D, D' euclidean distances in spot pitches.
+    couplings P, where M are feature distances and D, D' distances within the
+    sections; at uniform marginals, for a share of the mass (``partial``), or
+    with marginals that may be missed at a price (``unbalanced``, quadratic
+    Kullback-Leibler as Thual et al. 2022, NeurIPS 35). Partial and unbalanced
+    plans come from one call of POT and can be cancelled only before it.
 
     Raises
     ------
     UserError
-        If a section has more than ``params.max_spots`` spots, or no shared features.
+        If a section has more than ``params.max_spots`` spots, the sections
+        cannot be compared, or POT has no such solver.
     """
-    import ot
-
-    source, target = inputs.source, inputs.target
-    n, m = len(source.ids), len(target.ids)
+    n, m = len(inputs.source.ids), len(inputs.target.ids)
     if max(n, m) > params.max_spots:
         raise UserError(
-            f"The dense solver would need about {_gigabytes(n, m):.1f} GB for {n} x {m} spots.",
-            f"Sections of up to {params.max_spots} spots are allowed; use a subset of spots or "
-            "raise 'Largest section'.",
+            f"The dense solver would need about {_gigabytes(n, m):.1f} GB and "
+            f"{_minutes(n, m):.0f} min for {n} x {m} spots.",
+            f"Sections of up to {params.max_spots} spots are allowed: use 'FGW (fast, sparse)', "
+            "a subset of spots, or raise 'Largest section'.",
         )
+    if params.marginals == "unbalanced" and params.alpha == 0.0:
+        raise UserError(
+            "An unbalanced plan needs some structure (alpha above 0).", "Raise alpha a little."
+        )
+    check_pair(inputs, ctx)
     ctx.step(0.02, "Comparing features")
-    cost = feature_cost(inputs, params.n_genes, params.n_components, params.seed)
-    pitch = np.sqrt(source.pitch * target.pitch)
-    d1, d2 = _distances(source.coordinates / pitch), _distances(target.coordinates / pitch)
-    p, q = np.full(n, 1 / n), np.full(m, 1 / m)
-    plan: Any = _start(inputs, params, p, q, pitch)
-    objective: list[float] = []
-    converged, reason = False, f"stopped after {params.max_iterations} iterations"
-    for i in range(params.max_iterations):
-        ctx.step(0.05 + 0.9 * i / params.max_iterations, f"FGW iteration {i + 1}")
-        plan, log = ot.gromov.fused_gromov_wasserstein(
-            cost, d1, d2, p, q, alpha=params.alpha, G0=plan, symmetric=True,
-            max_iter=1, tol_rel=0, tol_abs=0, numItermaxEmd=5_000_000, log=True,
-        )  # fmt: skip
-        objective.append(float(log["fgw_dist"]))
-        if i and abs(objective[-2] - objective[-1]) <= params.tolerance * abs(objective[-2]):
-            converged, reason = True, f"objective settled after {i + 1} iterations"
-            break
+    problem = _problem(inputs, params, ctx)
+    solve = {"balanced": _balanced, "partial": _partial, "unbalanced": _unbalanced}
+    plan, objective, converged, reason = solve[params.marginals](problem, params, ctx)
+    if not np.isfinite(plan).all():
+        raise UserError(
+            "POT's solver ran into numbers that are not finite.",
+            "Raise epsilon, or use another solver.",
+        )
     if not converged:
         ctx.warn(f"FGW did not converge: {reason}.")
-    return _result(inputs, plan, np.array(objective), params.alpha, converged, reason)
+    return _result(inputs, params, problem, plan, np.array(objective), (converged, reason))
 
 
-def feature_cost(pair: SpotPair, n_genes: int, n_components: int, seed: int) -> Floats:
-    """(n, m) cosine distances of joint principal components of two sections, in [0, 2]."""
-    from scipy import sparse
+@dataclass(frozen=True)
+class _Problem:
+    """Matrices of one alignment: feature costs, distances, masses, start, features used."""
 
-    a, b, _ = shared_features(pair.source, pair.target)
-    stacked: Any
-    if pair.source.modality in ("rna", "metabolite") or sparse.issparse(a):
-        # One total for both, so that depth does not tell the sections apart.
-        sums = np.concatenate([np.asarray(m.sum(axis=1)).ravel() for m in (a, b)])
-        total = float(np.median(sums[sums > 0])) if (sums > 0).any() else 1.0
-        parts = [log_normalise(x, total) for x in (a, b)]
-        stacked = sparse.csr_array(sparse.vstack(parts)) if sparse.issparse(a) else np.vstack(parts)
-    else:
-        from dataclasses import replace
+    cost: Floats
+    d1: Floats
+    d2: Floats
+    p: Floats
+    q: Floats
+    mass: float
+    start: Floats | None
+    names: NDArray[Any]
 
-        stacked = np.vstack(
-            [normalise(replace(s, x=x)) for s, x in ((pair.source, a), (pair.target, b))]
-        )
-    stacked = stacked[:, most_variable(stacked, n_genes)]
-    scores, _ = principal_components(stacked, n_components, seed)
-    norms = np.linalg.norm(scores, axis=1, keepdims=True)
-    unit = scores / np.where(norms > 0, norms, 1.0)
-    n = a.shape[0]
-    return np.asarray(np.clip(1.0 - unit[:n].astype(np.float64) @ unit[n:].T, 0.0, 2.0))
+    def objective(self, plan: Floats, alpha: float) -> float:
+        """The fused objective of any plan."""
+        rows, columns = plan.sum(axis=1), plan.sum(axis=0)
+        gw = rows @ (self.d1**2 @ rows) + columns @ (self.d2**2 @ columns)
+        gw -= 2 * np.sum((self.d1 @ plan @ self.d2) * plan)
+        return float((1 - alpha) * np.sum(self.cost * plan) + alpha * gw)
 
 
-def _distances(points: Floats) -> Floats:
+_Answer = tuple[Floats, list[float], bool, str]
+
+
+def _problem(pair: SpotPair, params: DenseFGWParams, ctx: JobContext) -> _Problem:
     from scipy.spatial.distance import cdist
 
-    return np.asarray(cdist(points, points))
+    space = compare_features(
+        pair,
+        FeatureOptions(params.features, params.n_genes, params.n_components, 0.0, 0.0, params.seed),
+        ctx.part(0.02, 0.05),
+    )
+    cost = space.dense().astype(np.float64)
+    pitch = float(np.sqrt(pair.source.pitch * pair.target.pitch))
+    kind = "sqeuclidean" if params.structure == "squared" else "euclidean"
+    d1, d2 = (
+        np.asarray(cdist(s.coordinates / pitch, s.coordinates / pitch, kind))
+        for s in (pair.source, pair.target)
+    )
+    if params.unit == "mean":
+        d1, d2 = d1 / d1.mean(), d2 / d2.mean()
+        cost = cost / max(float(cost.mean()), 1e-12)
+    n, m = cost.shape
+    overlap = params.overlap if params.marginals == "partial" else 1.0
+    p, q, mass = partial_masses(n, m, (overlap, overlap))
+    start = None
+    if params.start == "registration" and pair.registered:
+        start = _nearest(pair.placed() / pitch, pair.target.coordinates / pitch, p, q, mass)
+    return _Problem(cost, d1, d2, p, q, mass, start, space.names)
 
 
-def _start(
-    pair: SpotPair, params: DenseFGWParams, p: Floats, q: Floats, pitch: float
-) -> Floats | None:
-    """Coupling of nearest positions where the sections are registered, else None (uniform)."""
-    if params.start == "uniform" or not pair.registered:
-        return None
+def _nearest(placed: Floats, target: Floats, p: Floats, q: Floats, mass: float) -> Floats:
+    """Coupling of nearest positions."""
     import ot
     from scipy.spatial.distance import cdist
 
-    gaps = cdist(pair.placed() / pitch, pair.target.coordinates / pitch, "sqeuclidean")
-    return np.asarray(ot.emd(p, q, gaps, numItermax=5_000_000))
+    gaps = cdist(placed, target, "sqeuclidean")
+    if mass >= 1.0:
+        return np.asarray(ot.emd(p, q, gaps, numItermax=_PIVOTS))
+    plan = ot.partial.partial_wasserstein(p, q, gaps, m=mass, numItermax=_PIVOTS)
+    return np.asarray(plan * (1 - 1e-9))  # POT refuses a start above the masses by rounding
+
+
+def _balanced(problem: _Problem, params: DenseFGWParams, ctx: JobContext) -> _Answer:
+    objective: list[float] = []
+    steps = _exact_steps if params.epsilon == 0.0 else _entropic_steps
+    plan = np.outer(problem.p, problem.q)
+    for i, (plan, value) in enumerate(steps(problem, params)):
+        ctx.step(0.05 + 0.9 * i / params.max_iterations, f"FGW iteration {i + 1}")
+        objective.append(value)
+        if i and abs(objective[-2] - value) <= params.tolerance * abs(objective[-2]):
+            return plan, objective, True, f"objective settled after {i + 1} iterations"
+        if ctx.finishing:
+            return plan, objective, False, "stopped by the user"
+        if i + 1 >= params.max_iterations:
+            break
+    return plan, objective, False, f"stopped after {params.max_iterations} iterations"
+
+
+def _exact_steps(problem: _Problem, params: DenseFGWParams) -> Iterator[tuple[Floats, float]]:
+    import ot
+
+    plan: Any = problem.start
+    while True:
+        plan, log = ot.gromov.fused_gromov_wasserstein(
+            problem.cost, problem.d1, problem.d2, problem.p, problem.q, alpha=params.alpha,
+            G0=plan, symmetric=True, max_iter=1, tol_rel=0, tol_abs=0, log=True,
+            numItermaxEmd=_PIVOTS,
+        )  # fmt: skip
+        yield plan, float(log["fgw_dist"])
+
+
+def _entropic_steps(problem: _Problem, params: DenseFGWParams) -> Iterator[tuple[Floats, float]]:
+    import ot
+
+    plan: Any = problem.start
+    while True:
+        plan = ot.gromov.entropic_fused_gromov_wasserstein(
+            problem.cost, problem.d1, problem.d2, problem.p, problem.q, epsilon=params.epsilon,
+            alpha=params.alpha, G0=plan, symmetric=True, max_iter=1, tol=0.0, solver="PGD",
+            method="sinkhorn_log", warn=False,
+        )  # fmt: skip
+        share = plan / np.outer(problem.p, problem.q)
+        entropy = float(np.sum(plan * np.log(np.maximum(share, 1e-300))))
+        yield plan, problem.objective(plan, params.alpha) + params.epsilon * entropy
+
+
+def _partial(problem: _Problem, params: DenseFGWParams, ctx: JobContext) -> _Answer:
+    import ot
+
+    ctx.step(0.1, "Partial FGW")
+    common: dict[str, Any] = {"m": problem.mass, "G0": problem.start, "symmetric": True}
+    matrices = problem.cost, problem.d1, problem.d2, problem.p, problem.q
+    if params.epsilon == 0.0:
+        # Its iterations are its simplex's limit too, so the tolerance alone ends them.
+        plan = ot.gromov.partial_fused_gromov_wasserstein(
+            *matrices, alpha=params.alpha, numItermax=_PIVOTS, tol=params.tolerance, **common
+        )
+        return plan, [problem.objective(plan, params.alpha)], True, "POT's tolerance was reached"
+    plan, log = ot.gromov.entropic_partial_fused_gromov_wasserstein(
+        *matrices, reg=params.epsilon, alpha=params.alpha, numItermax=params.max_iterations,
+        tol=params.tolerance, log=True, **common,
+    )  # fmt: skip
+    converged = float(log["err"][-1]) <= params.tolerance
+    reason = "POT's tolerance was reached" if converged else "POT's iterations ended first"
+    return plan, [problem.objective(plan, params.alpha)], converged, reason
+
+
+def _unbalanced(problem: _Problem, params: DenseFGWParams, ctx: JobContext) -> _Answer:
+    import ot
+
+    ctx.step(0.1, "Unbalanced FGW")
+    # POT weighs the structure 1 and the features by alpha: all in units of ours.
+    unit = params.alpha
+    plan, _, log = ot.gromov.fused_unbalanced_gromov_wasserstein(
+        problem.d1, problem.d2, problem.p, problem.q, M=problem.cost,
+        alpha=(1 - params.alpha) / unit, reg_marginals=params.relaxation / unit,
+        epsilon=params.epsilon / unit, init_pi=problem.start, max_iter=params.max_iterations,
+        unbalanced_solver="sinkhorn_log" if params.epsilon else "mm", log=True,
+    )  # fmt: skip
+    change = float(np.ravel(log["error"])[-1])
+    converged = change < 1e-6
+    reason = f"the last step of POT's solver moved {change:.1e} of the mass"
+    return plan, [problem.objective(plan, params.alpha)], converged, reason
 
 
 def _result(
     pair: SpotPair,
+    params: DenseFGWParams,
+    problem: _Problem,
     plan: Floats,
     objective: Floats,
-    alpha: float,
-    converged: bool,
-    reason: str,
+    ending: tuple[bool, str],
 ) -> TransportPlan:
     from scipy import sparse
 
     rows, columns = plan.sum(axis=1), plan.sum(axis=0)
-    n, m = plan.shape
-    error = np.abs(rows - 1 / n).sum() + np.abs(columns - 1 / m).sum()
+    if params.marginals == "partial":
+        error = partial_error(rows, columns, problem.p, problem.q, problem.mass)
+    else:
+        error = float(np.abs(rows - problem.p).sum() + np.abs(columns - problem.q).sum())
     plan = np.where(plan > 1e-12 * plan.max(), plan, 0.0)
+    kept = plan.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        barycentres = (plan / kept[:, None]) @ pair.target.coordinates
     return TransportPlan(
         source=pair.source.section,
         target=pair.target.section,
@@ -194,13 +349,18 @@ def _result(
         target_ids=pair.target.ids,
         plan=sparse.csr_matrix(plan),
         source_coordinates=pair.placed(),
-        barycentres=(plan / plan.sum(axis=1, keepdims=True)) @ pair.target.coordinates,
+        barycentres=barycentres,
         entropy=row_entropy(sparse.csr_array(plan)),
         objective=objective,
-        marginal_error=float(error),
-        alpha=alpha,
-        converged=converged,
-        reason=reason,
+        marginal_error=error,
+        alpha=params.alpha,
+        converged=ending[0],
+        reason=ending[1],
+        source_mass=problem.p,
+        target_mass=problem.q,
+        marginals=params.marginals,
+        solver="pot",
+        features=problem.names,
     )
 
 
@@ -217,3 +377,8 @@ def row_entropy(plan: Any) -> Floats:
 def _gigabytes(n: int, m: int) -> float:
     """Peak of the solver: the plan, cost, gradient and three work arrays, and both distances."""
     return 8.0 * (6 * n * m + 2 * n * n + 2 * m * m) / 1e9
+
+
+def _minutes(n: int, m: int) -> float:
+    """Time on one core, from the measured 200 s at 4,000 spots."""
+    return 3.3 * (n * m / 4000**2) ** 1.4

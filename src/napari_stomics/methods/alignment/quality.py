@@ -267,5 +267,6 @@ def _result(
         round_trip=measure.round_trip(plan.plan, inputs.source.coordinates),
         label_name=inputs.label_name if case.has_labels else "",
         genes=expression.genes,
+        gene_correlations=expression.per_gene,
         converged=plan.converged,
     )

@@ -31,6 +31,8 @@ class Expression:
         Mean correlation with its null, or nothing where no feature is left to judge.
     genes
         Names of the judging features.
+    per_gene
+        (g,) correlation of each with the mean of the partners.
     per_spot
         (n,) correlation over the judging features of each source spot with the
         mean of its partners; NaN without partners.
@@ -38,6 +40,7 @@ class Expression:
 
     figures: list[QualityFigure]
     genes: NDArray[Any]
+    per_gene: NDArray[np.floating[Any]]
     per_spot: NDArray[np.floating[Any]]
 
 
@@ -65,7 +68,7 @@ def judge_expression(
     ctx
         Progress and cancellation.
     """
-    none = Expression([], np.zeros(0, object), np.full(len(inputs.source.ids), np.nan))
+    none = Expression([], np.zeros(0, object), np.zeros(0), np.full(len(inputs.source.ids), np.nan))
     left, right, names = unseen_features(inputs.plan, inputs.source, inputs.target)
     if len(names) < _FEWEST:
         return none
@@ -94,7 +97,9 @@ def judge_expression(
         "Beside it: the linear pose alone, averaged over as many nearest spots as the plan has "
         "partners. Noise: over features, which are taken as independent.",
     )  # fmt: skip
-    return Expression([figure], names[used], _per_spot(plan, a[:, used], b[:, used]))
+    return Expression(
+        [figure], names[used], observed[used], _per_spot(plan, a[:, used], b[:, used])
+    )
 
 
 def unseen_features(
