@@ -210,6 +210,10 @@ def make_storable(table: AnnData) -> dict[str, str]:
     taken = () if ours else (REGION_KEY, INSTANCE_KEY)
     table.obs.columns = [f"{c}_label" if str(c).lower() in taken else c for c in before]
     sanitize_table(table)
+    for slot in (table.obsm, table.varm):
+        for key, frame in slot.items():
+            if hasattr(frame, "columns"):  # each column is a key of the store
+                slot[key] = frame.rename(columns=lambda name: str(name).replace("/", "_"))
     pairs = zip(before, table.obs.columns, strict=True)
     renamed = {str(old): str(new) for old, new in pairs if str(old) != str(new)}
     if renamed:

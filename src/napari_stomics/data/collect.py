@@ -14,6 +14,7 @@ from napari_stomics.core.inputs import (
     ImagePair,
     LabelTransferInputs,
     LandmarkPairs,
+    MappingInputs,
     NucleiInputs,
     PredictionInputs,
     SpotPair,
@@ -31,6 +32,7 @@ from napari_stomics.data.carry import (
     collect_nuclei,
     collect_values,
 )
+from napari_stomics.data.mappings import MappingRefs, collect_mapping
 from napari_stomics.data.quality import QualityRefs, collect_quality
 from napari_stomics.data.references import (
     Collector,
@@ -159,6 +161,7 @@ COLLECTORS: dict[type, Collector] = {
     ValueTransferInputs: Collector(ValueTransferRefs, collect_values),
     AggregationInputs: Collector(AggregationRefs, collect_aggregation),
     NucleiInputs: Collector(NucleiRefs, collect_nuclei),
+    MappingInputs: Collector(MappingRefs, collect_mapping),
     FusionInputs: Collector(FusionRefs, _fusion),
     EmbeddingInputs: Collector(EmbeddingRefs, _embedding),
     PredictionInputs: Collector(PredictionRefs, _prediction),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from napari_stomics.core.carried import Aggregation, CarriedValues
 from napari_stomics.core.errors import UserError
+from napari_stomics.core.mappings import CellMapping
 from napari_stomics.core.plans import LabelTransfer, TransportPlan
 from napari_stomics.core.quality import AlignmentQuality
 from napari_stomics.core.results import Domains, Embedding, Prediction, Registration
@@ -33,6 +34,7 @@ from napari_stomics.data.changes import (
     SetSectionTable,
     SetTableEntry,
 )
+from napari_stomics.data.mappings import read_mapping, write_mapping
 from napari_stomics.data.plans import UNS_PREFIX, read_plan, write_plan, write_registration
 from napari_stomics.data.quality import read_quality, write_quality
 from napari_stomics.data.registrations import registration_of
@@ -286,6 +288,7 @@ STORAGE: dict[str, Storage] = {
     LabelTransfer.kind: Storage(_write_transfer, _read_transfer),
     CarriedValues.kind: Storage(write_values, read_values),
     Aggregation.kind: Storage(write_aggregation, read_aggregation),
+    CellMapping.kind: Storage(write_mapping, read_mapping),
     Embedding.kind: Storage(_write_embedding, _read_embedding),
     Domains.kind: Storage(_write_domains, _read_domains),
     Prediction.kind: Storage(_write_prediction, _read_prediction),

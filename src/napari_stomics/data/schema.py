@@ -48,6 +48,22 @@ class SectionRecord(_Record):
     """File or folder that it was read from."""
 
 
+class ReferenceRecord(_Record):
+    """Single cells without positions: which tables hold them, by modality.
+
+    Tables of two modalities list the same cells or others.
+    """
+
+    name: str
+    tables: dict[Modality, str] = Field(default_factory=dict)
+    """Table element per modality; the tables annotate nothing."""
+    labels: str | None = None
+    """Column of ``obs`` with the cells' labels, if there is one."""
+    technology: str = ""
+    source: str = ""
+    """File that it was read from."""
+
+
 class RegistrationRecord(_Record):
     """A registration as stored: enough to apply it again."""
 
@@ -100,13 +116,15 @@ class StudyRecord(_Record):
 
     version: Literal[1] = 1
     sections: dict[str, SectionRecord] = Field(default_factory=dict)
+    references: dict[str, ReferenceRecord] = Field(default_factory=dict)
     registrations: list[RegistrationRecord] = Field(default_factory=list)
     landmarks: list[LandmarkRecord] = Field(default_factory=list)
     constraints: list[ConstraintRecord] = Field(default_factory=list)
     runs: list[RunRecord] = Field(default_factory=list)
     origin: dict[str, Any] = Field(default_factory=dict)
     """What a recipe must open to start from the same data: ``{"sample": name}``,
-    ``{"simulate": {...}}`` or ``{"sections": [{"path": ..., "name": ...}]}``."""
+    ``{"simulate": {...}}`` or ``{"sections": [{"path": ..., "name": ...}]}``; beside
+    one of these ``{"references": [{"path": ..., "name": ...}]}``."""
     session: dict[str, Any] = Field(default_factory=dict)
     """How the study was shown when it was saved: layers, colours, view, docks."""
     credit: str = ""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from spatialdata import SpatialData
 
+    from napari_stomics.data.single_cells import Reference, SingleCells
+
 
 class Section:
     """One tissue section of a study: a view that reads from its SpatialData object.
@@ -250,6 +252,7 @@ class Study:
         """
         theirs = other if isinstance(other, Study) else Study(other)
         clash = [n for n in theirs.record.sections if n in self.record.sections]
+        clash += [n for n in theirs.record.references if n in self.record.references]
         mine = {name for _, name, _ in self.sdata.gen_elements()}
         clash += [n for _, n, _ in theirs.sdata.gen_elements() if n in mine and n not in clash]
         if clash:
@@ -260,6 +263,7 @@ class Study:
         for _, name, element in theirs.sdata.gen_elements():
             self.sdata[name] = element
         self.record.sections.update(theirs.record.sections)
+        self.record.references.update(theirs.record.references)
         self.record.registrations.extend(theirs.record.registrations)
         self.record.landmarks.extend(theirs.record.landmarks)
         self.record.constraints.extend(theirs.record.constraints)
@@ -267,6 +271,40 @@ class Study:
             self.record.credit = "\n".join(filter(None, [self.record.credit, theirs.record.credit]))
         self.sync()
         return list(theirs.record.sections)
+
+    @property
+    def references(self) -> dict[str, Reference]:
+        """Single cells without positions, by name, in the order they were added."""
+        from napari_stomics.data.single_cells import Reference
+
+        return {name: Reference(self, record) for name, record in self.record.references.items()}
+
+    def reference(self, name: str) -> Reference:
+        """Return single cells by name.
+
+        Raises
+        ------
+        UserError
+            If the study has none of that name.
+        """
+        if name not in self.record.references:
+            raise UserError(
+                f"There are no single cells {name!r} in this study.",
+                f"It has: {', '.join(self.record.references) or 'none yet; add some first'}.",
+            )
+        return self.references[name]
+
+    def add_reference(self, cells: SingleCells) -> str:
+        """Add single cells without positions and return their name.
+
+        Raises
+        ------
+        UserError
+            If there are such already, or they cannot be stored.
+        """
+        from napari_stomics.data.single_cells import add_reference
+
+        return add_reference(self, cells)
 
     def sync(self) -> None:
         """Write the record into ``sdata.attrs``, from where it goes to disk with the store."""

@@ -8,6 +8,7 @@ TABLE: dict[str, str] = {
     "transfer/plan-labels": "napari_stomics.methods.alignment.transfer:transfer_labels",
     "transfer/plan-values": "napari_stomics.methods.alignment.values:transfer_values",
     "transfer/aggregate": "napari_stomics.methods.alignment.aggregate:aggregate",
+    "mapping/ot": "napari_stomics.methods.mapping.ot:map_cells",
     "fusion/concat-pcs": "napari_stomics.methods.fusion.concat:fuse_concatenated",
     "domains/gmm": "napari_stomics.methods.domains.gmm:find_domains",
     "prediction/ridge": "napari_stomics.methods.prediction.ridge:predict_ridge",

@@ -34,6 +34,12 @@ def choices(study: Study, role: str, chosen: Mapping[str, Any]) -> list[str]:
     kind, _, field = role.partition(":")
     if kind in ("section", "sections"):
         return list(study.record.sections)
+    if kind == "reference":
+        return list(study.record.references)
+    if kind in _BY_REFERENCE:
+        reference = chosen.get(field)
+        known = reference in study.record.references
+        return _BY_REFERENCE[kind](study, str(reference)) if known else []
     if kind == "plan":
         return list(dict.fromkeys(_plans(study)))
     section = _giving(chosen) if field == "giving" else chosen.get(field)
@@ -123,6 +129,27 @@ def _embeddings(study: Study, section: str) -> list[str]:
     stored = [k for k in stored if k != "spatial" and not k.endswith(_OWN_SUFFIXES)]
     return list(dict.fromkeys([k for k in runs if k in stored] + stored))
 
+
+def _cell_modalities(study: Study, reference: str) -> list[str]:
+    return list(study.reference(reference).modalities)
+
+
+def _cell_columns(study: Study, reference: str) -> list[str]:
+    """Columns of labels of the cells, the one that the reference names first."""
+    here = study.reference(reference)
+    found = [here.record.labels] if here.record.labels else []
+    for modality in here.modalities:
+        obs = here.table(modality).obs
+        texts = ("category", "object", "string", "str")
+        found += [str(column) for column in obs.columns if str(obs[column].dtype) in texts]
+    return list(dict.fromkeys(found))
+
+
+_BY_REFERENCE: dict[str, Callable[[Study, str], list[str]]] = {
+    "cell_modality": _cell_modalities,
+    "cell_modalities": _cell_modalities,
+    "cell_column": _cell_columns,
+}
 
 _BY_SECTION: dict[str, Callable[[Study, str], list[str]]] = {
     "modality": _modalities,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
     from napari_stomics.data.schema import RunRecord
+    from napari_stomics.data.single_cells import SingleCells
     from napari_stomics.data.store import SaveReport
     from napari_stomics.data.study import Study
     from napari_stomics.workflow.steps import Outcome
@@ -33,6 +34,8 @@ class Session:
     """Another study was opened."""
     section_added = Signal(str)
     """Name of a section that was added."""
+    reference_added = Signal(str)
+    """Name of single cells that were added."""
     committed = Signal(object, object)
     """(result, run record) of a result that is now in the study."""
     reverted = Signal(object, object)
@@ -99,7 +102,7 @@ class Session:
         """
         self._refuse_while_saving()
         added = self.study.add(sections)
-        if origin is not None and set(self.study.record.origin) <= {"sections"}:
+        if origin is not None and set(self.study.record.origin) <= {"sections", "references"}:
             self.study.record.origin.setdefault("sections", []).append(origin)
         known = set(self.landmarks.names)
         new = [m for m in self.study.record.landmarks if m.name not in known]
@@ -113,6 +116,27 @@ class Session:
         for name in added:
             self.section_added.emit(name)
         return added
+
+    def add_reference(self, cells: SingleCells, origin: dict[str, Any] | None = None) -> str:
+        """Add single cells without positions to the study and return their name.
+
+        Parameters
+        ----------
+        cells
+            What to add.
+        origin
+            Where they were read from, as a recipe says it: ``{"path": ...}``.
+        """
+        self._refuse_while_saving()
+        name = self.study.add_reference(cells)
+        if origin is not None:
+            entry = {**origin, "name": name}
+            self.study.record.origin.setdefault("references", []).append(entry)
+            self.study.sync()
+        # As with a section: not undone by itself, but a reason to save.
+        self.undo.clean = -1
+        self.reference_added.emit(name)
+        return name
 
     def commit(self, outcome: Outcome) -> None:
         """Put a job's result into the study as one undoable action."""

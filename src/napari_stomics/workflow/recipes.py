@@ -32,8 +32,22 @@ class SectionSource(BaseModel):
     modality: str | None = None
 
 
+class ReferenceSource(BaseModel):
+    """A file that is read as single cells without positions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str
+    name: str | None = None
+    labels: str | None = None
+    modality: str | None = None
+
+
 class StudySource(BaseModel):
-    """What a recipe opens: a sample, a store, files, or a simulation; exactly one of them."""
+    """What a recipe opens: a sample, a store, files, or a simulation; exactly one of them.
+
+    Single cells are read beside it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,15 +55,34 @@ class StudySource(BaseModel):
     store: str | None = None
     sections: list[SectionSource] | None = None
     simulate: dict[str, Any] | None = None
+    references: list[ReferenceSource] | None = None
 
     def open(self, folder: Path) -> Study:
         """Open the study; relative paths start from ``folder``."""
-        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        kinds = [name for name in type(self).model_fields if name != "references"]
+        given = [name for name in kinds if getattr(self, name) is not None]
         if len(given) != 1:
             raise UserError(
                 f"The recipe's 'study' names {len(given)} sources.",
                 "Name one of: sample, store, sections, simulate; or pass --study.",
             )
+        study = self._open_sections(folder)
+        from napari_stomics.data.readers import read_reference
+
+        for source in self.references or []:
+            # A store that was saved since holds them already.
+            if source.name not in study.record.references:
+                study.add_reference(
+                    read_reference(
+                        folder / source.path,
+                        name=source.name,
+                        labels=source.labels,
+                        modality=source.modality,
+                    )
+                )
+        return study
+
+    def _open_sections(self, folder: Path) -> Study:
         from napari_stomics.data.study import Study, open_study
 
         if self.sample is not None:
@@ -100,8 +133,8 @@ class Recipe(BaseModel):
     def from_study(cls, study: Study) -> Recipe:
         """Return the recipe of everything that was run on a study, in order."""
         origin = study.record.origin
-        if not origin and study.path is not None:
-            origin = {"store": str(study.path)}
+        if set(origin) <= {"references"} and study.path is not None:
+            origin = {"store": str(study.path), **origin}
         steps = [Step.model_validate(run.step) for run in study.record.runs]
         return cls(study=StudySource.model_validate(origin), steps=steps)
 

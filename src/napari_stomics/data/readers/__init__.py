@@ -15,8 +15,18 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
     from napari_stomics.data.build import ImageSource
+    from napari_stomics.data.single_cells import SingleCells
 
-__all__ = ["KINDS", "detect", "inspect", "option_defaults", "options", "read_image", "read_section"]
+__all__ = [
+    "KINDS",
+    "detect",
+    "inspect",
+    "option_defaults",
+    "options",
+    "read_image",
+    "read_reference",
+    "read_section",
+]
 
 _MODULES = {
     "visium": "visium",
@@ -127,6 +137,13 @@ def read_image(path: str | Path, *, um_per_px: float | None = None, **more: Any)
     from napari_stomics.data.readers.images import read_image as read
 
     return read(path, um_per_px=um_per_px, **more)
+
+
+def read_reference(path: str | Path, **more: Any) -> SingleCells:
+    """Read single cells without positions; see :func:`.single_cells.read_reference`."""
+    from napari_stomics.data.readers.single_cells import read_reference as read
+
+    return read(path, **more)
 
 
 def options(kind: str) -> list[str]:

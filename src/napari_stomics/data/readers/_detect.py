@@ -136,7 +136,7 @@ def why_unknown(path: Path) -> tuple[str, str]:
     if suffix == ".h5":
         return (
             f"{path.name} is a matrix without positions: there is no folder 'spatial' beside it.",
-            "Open the folder of the run, with 'spatial' in it.",
+            "Open the folder of the run, with 'spatial' in it; or add it as single cells.",
         )
     if suffix in (".mrxs", ".vsi", ".czi", ".lif", ".nd2"):
         return (

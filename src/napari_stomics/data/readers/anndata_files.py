@@ -232,7 +232,7 @@ def _positions(
         f"{path.name} holds no positions: obsm[{given or 'spatial'!r}] is missing.",
         "Put (x, y) of each spot there, or give spatial_key. "
         f"obsm has: {', '.join(keys) or 'nothing'}."
-        " A single-cell reference without positions is not a section.",
+        " Cells without positions are no section: add them as single cells.",
     )
 
 

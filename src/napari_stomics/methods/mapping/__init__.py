@@ -1,0 +1,1 @@
+"""Mapping of single cells without positions into a section."""
