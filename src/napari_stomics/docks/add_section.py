@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_stomics.core.errors import StomicsError, UserError
+from napari_stomics.docks.add_reference import add_reference
 from napari_stomics.docks.jobs import Job, JobState
 from napari_stomics.docks.layout import button, in_row
 from napari_stomics.docks.name_combo import NameCombo
@@ -59,6 +60,7 @@ class AddSectionForm(QWidget):
         self._bench = bench
         self._looked = ""
         self._kind = ""
+        self._cells_only = False
         self._reading: Job | None = None
         self.path, self.name = QLineEdit(), QLineEdit()
         self.pixel, self.modality = QLineEdit(), QLineEdit()
@@ -139,6 +141,8 @@ class AddSectionForm(QWidget):
 
     def _show_found(self, found: dict[str, Any]) -> None:
         self._kind = found.get("kind", "")
+        self._cells_only = "obsm['spatial']" in found.get("missing", ())
+        self.add.setText("Add as single cells" if self._cells_only else "Add section")
         self.about.setText(found_text(found) if found else _CHOOSE)
         self.add.setEnabled(bool(self._kind))
         self.name.setPlaceholderText(found.get("name") or "from the file name")
@@ -168,7 +172,11 @@ class AddSectionForm(QWidget):
 
     def _on_add(self) -> None:
         with told_to_user("Add section"):
-            self._reading = self._bench.add_section(self.path.text().strip(), **self.options())
+            path, options = self.path.text().strip(), self.options()
+            if self._cells_only:
+                self._reading = add_reference(self._bench, path, **_of_cells(options))
+            else:
+                self._reading = self._bench.add_section(path, **options)
             self.add.setEnabled(False)
 
     def _on_job_ended(self, job: Job) -> None:
@@ -249,8 +257,16 @@ def found_text(found: dict[str, Any]) -> str:
     if not found.get("images"):
         lines.append("no image")
     lines += [f"⚠ Missing: {name}" for name in found.get("missing", ())]
+    if "obsm['spatial']" in found.get("missing", ()):
+        return "\n".join([*lines, "It can be added as single cells, to be placed in a section."])
     lines += [f"⚠ Needed: {_title(name)}" for name in found.get("needs", ())]
     return "\n".join([*lines, *found.get("notes", ())])
+
+
+def _of_cells(options: dict[str, Any]) -> dict[str, Any]:
+    """What of a section's options single cells have too."""
+    names = {"name": "name", "modality": "modality", "annotation": "labels"}
+    return {names[key]: value for key, value in options.items() if key in names}
 
 
 def _tell(form: AddSectionForm, path: str, found: dict[str, Any] | str) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from napari_stomics.docks.add_reference import open_in_script, open_or_offer
 from napari_stomics.docks.jobs import Job, JobState
 from napari_stomics.docks.workbench import Workbench, told_to_user, workbench
 
@@ -43,10 +44,10 @@ def read_paths(path: str | Sequence[str]) -> LayerData:
     if _loop_runs():
         with told_to_user("Open"):
             for item in paths:
-                bench.open_path(Path(item))
+                open_or_offer(bench, Path(item))
     else:
         for item in paths:
-            _finish(bench.open_path(Path(item)))
+            _finish(open_in_script(bench, Path(item)))
     return list(_NOTHING_MORE)
 
 

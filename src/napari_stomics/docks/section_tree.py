@@ -13,6 +13,7 @@ from napari_stomics.layers.tags import tagged
 if TYPE_CHECKING:
     from napari.layers import Layer
 
+    from napari_stomics.data.single_cells import Reference
     from napari_stomics.data.study import Section
 
 _SHOWN = Qt.CheckState.Checked
@@ -21,6 +22,8 @@ _EVENTS = ("inserted", "removed", "visible")
 _FEW = 4
 """Up to this many sections the elements of each are shown at first."""
 _ROWS = (5, 12)
+_IS_CELLS = Qt.ItemDataRole.UserRole + 1
+"""Marks the line of single cells, which have no layers to tick."""
 
 
 class Entry(NamedTuple):
@@ -92,9 +95,28 @@ class SectionTree(QTreeWidget):
             for modality, table in section.record.tables.items():
                 QTreeWidgetItem(top, [_table_text(section, modality, table)])
             top.setExpanded(not folded.get(name, len(sections) > _FEW))
+        for reference in self._bench.session.study.references.values():
+            self._add_cells(reference, folded)
         self.blockSignals(False)
         self.follow_layers()
         self.updateGeometry()
+
+    def _add_cells(self, reference: Reference, folded: dict[str, bool]) -> None:
+        """List single cells: one line per table, with cells, features and labels."""
+        text = f"single cells  {reference.name}"
+        top = QTreeWidgetItem(self, [text])
+        top.setData(0, _IS_CELLS, True)
+        top.setToolTip(0, f"Cells without positions, from {reference.record.source}")
+        for modality in reference.modalities:
+            table = reference.table(modality)
+            line = f"{modality}  {table.n_obs:,} cells × {table.n_vars:,} features"
+            QTreeWidgetItem(top, [line])
+            labels = reference.labels(modality)
+            if labels is not None:
+                names = sorted(set(labels) - {""})
+                item = QTreeWidgetItem(top, [f"{len(names):,} labels  {reference.record.labels}"])
+                item.setToolTip(0, ", ".join(names))
+        top.setExpanded(not folded.get(text, False))
 
     def _add(self, top: QTreeWidgetItem, entry: Entry, text: str) -> None:
         item = QTreeWidgetItem(top, [text])
@@ -113,6 +135,8 @@ class SectionTree(QTreeWidget):
         """Tick what is visible."""
         self.blockSignals(True)
         for top in self._tops():
+            if top.data(0, _IS_CELLS):
+                continue
             states = []
             for item in _children(top):
                 entry = item.data(0, Qt.ItemDataRole.UserRole)

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_stomics.docks.add_reference import choose_reference
 from napari_stomics.docks.add_section import AddSectionForm
 from napari_stomics.docks.colour_panel import ColourPanel
 from napari_stomics.docks.dock import Dock
@@ -24,6 +25,7 @@ from napari_stomics.docks.job_bar import JobBar
 from napari_stomics.docks.layout import Fold, button, in_column, in_row
 from napari_stomics.docks.restore_bar import RestoreBar
 from napari_stomics.docks.section_tree import SectionTree
+from napari_stomics.docks.workbench import told_to_user
 
 _EMPTY = (
     "No study is open. Open a sample, or a study that was saved; or add sections below: "
@@ -52,6 +54,7 @@ class StudyDock(Dock):
             (bench.results_changed, self._on_results),
             (session.undo.changed, self._show_state),
             (session.saved, self._on_saved),
+            (session.reference_added, self._on_reference),
             (bench.runner.finished, self._on_job_ended),
             (bench.runner.finished, self.colour.on_job_ended),
             (layers, self.tree.on_layers),
@@ -69,6 +72,12 @@ class StudyDock(Dock):
         self.colour = ColourPanel(self._bench)
         self.add_form = AddSectionForm(self._bench)
         self._adding = Fold("Add a section", self.add_form)
+        self.add_cells = button(
+            "Add single cells…",
+            self._on_add_cells,
+            "Cells without positions (h5ad, h5mu, 10x h5), to be placed in a section or to "
+            "learn from.",
+        )
         self._exploring = Fold("Explore (napari-spatialdata)", HostDocks(self._bench), shown=False)
         self._colouring = Fold("Colour spots by", self.colour)
         inner = in_column(
@@ -79,6 +88,7 @@ class StudyDock(Dock):
             self.bar,
             self._colouring,
             self._adding,
+            self.add_cells,
             self._exploring,
             stretch=True,
         )
@@ -107,7 +117,8 @@ class StudyDock(Dock):
 
     def _on_study(self) -> None:
         self.tree.refresh()
-        self.tree.setVisible(bool(self._bench.session.section_names))
+        study = self._bench.session.study
+        self.tree.setVisible(bool(self._bench.session.section_names or study.record.references))
         for part in (self._colouring, self._exploring):
             part.setVisible(bool(self._bench.session.section_names))
         self.colour.refresh()
@@ -121,6 +132,9 @@ class StudyDock(Dock):
     def _on_saved(self, report: object) -> None:
         self._show_state()
 
+    def _on_reference(self, name: str) -> None:
+        self._on_study()
+
     def _on_job_ended(self, job: object) -> None:
         self._show_state()
 
@@ -129,10 +143,12 @@ class StudyDock(Dock):
         names = session.section_names
         self._save.setEnabled(bool(names) and not session.is_saving)
         self._save_as.setEnabled(bool(names) and not session.is_saving)
-        if not names:
+        cells = len(session.study.record.references)
+        if not names and not cells:
             self._state.setText(_EMPTY)
             return
         count = f"{len(names)} section{'s' if len(names) != 1 else ''}"
+        count += f", {cells} set{'s' if cells != 1 else ''} of single cells" if cells else ""
         where = str(session.study.path) if session.study.path else "not saved yet"
         changed = " — unsaved changes" if session.unsaved else ""
         self._state.setText(f"{count}, {_breakable(where)}{changed}")
@@ -164,6 +180,10 @@ class StudyDock(Dock):
             name = QFileDialog.getExistingDirectory(self, "Open study (.zarr)")
             if name:
                 self._bench.open_store(name)
+
+    def _on_add_cells(self) -> None:
+        with told_to_user("Add single cells"):
+            choose_reference(self._bench, self)
 
     def _on_save(self) -> None:
         if self._bench.session.study.path is None:
