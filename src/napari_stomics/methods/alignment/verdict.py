@@ -8,9 +8,8 @@ import numpy as np
 
 from napari_stomics.core.plans import TransportPlan
 from napari_stomics.core.quality import QualityFigure, Remark
+from napari_stomics.methods.alignment.pose import UNSURE
 
-SMALL_MARGIN = 0.15
-"""Below this lead of the pose over the runner-up two landmarks are worth placing."""
 _ORDER = {"warning": 0, "note": 1, "good": 2}
 
 
@@ -52,7 +51,7 @@ def _of_solver(plan: TransportPlan) -> Iterable[Remark]:
             f"The solver did not converge ({plan.reason or 'no reason given'}): allow more "
             "iterations or go on from this plan.",
         )
-    if np.isfinite(plan.margin) and plan.margin < SMALL_MARGIN:
+    if np.isfinite(plan.margin) and plan.margin < UNSURE:
         yield Remark(
             "warning",
             f"The pose leads the runner-up by {plan.margin:.2f} only: another turn of the section "
