@@ -50,6 +50,7 @@ def test_the_second_section_moves_onto_the_first(make, session):
     form = make(SpotPairRefs)
     assert form.values() == {
         "source": "B", "target": "A", "modality": "rna", "use_registration": True,
+        "histology": False,
     }  # fmt: skip
     form.set_value("target", "B")
     form.set_value("use_registration", False)

@@ -1,4 +1,4 @@
-"""Keep landmarks and the session beside the store while they are not saved yet.
+"""Keep landmarks, constraints and the session beside the store while they are not saved yet.
 
 Each window writes a file of its own, ``<store>.autosave.json`` (or
 ``.autosave-2.json`` ... where that is taken); a study that was never saved has
@@ -25,7 +25,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from napari_stomics.core.errors import UserError
 from napari_stomics.data.atomic import host_id, is_running, process_start, write_text
-from napari_stomics.data.schema import LandmarkRecord
+from napari_stomics.data.schema import ConstraintRecord, LandmarkRecord
 
 VERSION = 1
 _UNSAVED = "unsaved"
@@ -44,6 +44,7 @@ class _File(BaseModel):
     started: int
     saved: str
     landmarks: list[LandmarkRecord] = Field(default_factory=list)
+    constraints: list[ConstraintRecord] = Field(default_factory=list)
     session: dict[str, Any] = Field(default_factory=dict)
 
     def is_owned(self, heartbeat: float) -> bool:
@@ -67,6 +68,8 @@ class Unfinished:
         When it was written (ISO 8601, UTC).
     landmarks
         Landmarks as they were.
+    constraints
+        Painted constraints as they were.
     session
         State of the session as it was handed to :meth:`Autosave.write`.
     """
@@ -76,6 +79,7 @@ class Unfinished:
     saved: str
     landmarks: list[LandmarkRecord] = field(default_factory=list)
     session: dict[str, Any] = field(default_factory=dict)
+    constraints: list[ConstraintRecord] = field(default_factory=list)
 
     def discard(self) -> None:
         """Remove it: it was restored, or is not wanted."""
@@ -101,7 +105,10 @@ class Autosave:
         self.path: Path | None = None
 
     def write(
-        self, landmarks: Sequence[LandmarkRecord], session: Mapping[str, Any] | None = None
+        self,
+        landmarks: Sequence[LandmarkRecord],
+        session: Mapping[str, Any] | None = None,
+        constraints: Sequence[ConstraintRecord] = (),
     ) -> Path:
         """Write the file, whole or not at all; the one before it is replaced.
 
@@ -111,6 +118,8 @@ class Autosave:
             Positions (x, y) in micrometres by section.
         session
             Plain JSON types.
+        constraints
+            Regions in micrometres by section.
 
         Raises
         ------
@@ -124,6 +133,7 @@ class Autosave:
             started=process_start(os.getpid()) or 0,
             saved=datetime.now(UTC).isoformat(timespec="seconds"),
             landmarks=list(landmarks),
+            constraints=list(constraints),
             session=dict(session or {}),
         ).model_dump_json(indent=1)
         if self.path is not None and self.path.exists():
@@ -218,7 +228,14 @@ def find_unfinished(
         elif not content.is_owned(heartbeat):
             at = None if content.store is None else Path(content.store)
             found.append(
-                Unfinished(path, at, content.saved, content.landmarks, dict(content.session))
+                Unfinished(
+                    path,
+                    at,
+                    content.saved,
+                    content.landmarks,
+                    dict(content.session),
+                    content.constraints,
+                )
             )
     return sorted(found, key=lambda one: one.saved, reverse=True)
 

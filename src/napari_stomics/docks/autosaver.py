@@ -10,6 +10,7 @@ from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
 from napari_stomics.core.errors import UserError
 from napari_stomics.data.autosave import Autosave, Unfinished, find_unfinished
 from napari_stomics.docks.messages import show_failure, show_warning
+from napari_stomics.session.constraints import PaintedConstraint
 from napari_stomics.session.landmarks import Landmark
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _HEARTBEAT_MS = 60_000
 
 
 class Autosaver(QObject):
-    """Keeps landmarks, the log and the look of a study beside its store.
+    """Keeps landmarks, constraints, the log and the look of a study beside its store.
 
     The results themselves are not written, since that can take minutes: the
     steps that made them are, and a restore runs them again.
@@ -51,6 +52,7 @@ class Autosaver(QObject):
         session = bench.session
         session.undo.changed.connect(self._later)
         session.landmarks.changed.connect(self._later)
+        session.constraints.changed.connect(self._later)
         session.section_added.connect(self._later)
         session.study_changed.connect(self._on_opened)
         session.saved.connect(self._on_saved)
@@ -67,7 +69,8 @@ class Autosaver(QObject):
             self._file.discard()
             return
         try:
-            self._file.write(session.study.record.landmarks, self._state())
+            record = session.study.record
+            self._file.write(record.landmarks, self._state(), record.constraints)
         except (OSError, UserError) as error:
             show_warning(str(error), "Autosave")
 
@@ -115,6 +118,8 @@ class Autosaver(QObject):
         session = self._bench.session
         marks = [Landmark(m.name, dict(m.positions)) for m in left.landmarks]
         session.landmarks.replace_all(marks, "Restore landmarks")
+        rules = map(PaintedConstraint.of, left.constraints)
+        session.constraints.replace_all(rules, "Restore constraints")
         self.write()
         self.discard(left)
         try:

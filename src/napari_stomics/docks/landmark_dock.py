@@ -115,7 +115,7 @@ class LandmarkDock(QWidget):
     def _connect(self) -> None:
         self.form.changed.connect(self._on_params)
         self.automatic.pose_chosen.connect(self._on_pose)
-        self.automatic.two_clicks_wanted.connect(self._on_two_clicks)
+        self.automatic.two_clicks_wanted.connect(self.place_landmarks)
         self.review.changed.connect(self._on_review)
 
     def _listeners(self) -> list[tuple[Any, Any]]:
@@ -129,6 +129,7 @@ class LandmarkDock(QWidget):
             (bench.study_opened, self._open_pair),
             (bench.results_changed, self._on_landmarks),
             (bench.comparison_changed, self.view_panel.refresh),
+            (bench.live_changed, self._on_landmarks),
             *self.placing.listeners(),
             *self.list.listeners(),
             *self.automatic.listeners(),
@@ -207,15 +208,17 @@ class LandmarkDock(QWidget):
             self._session.estimate.configure(params=self.form.value())
 
     def _on_committed(self, result: Any, run: Any) -> None:
+        """Show what was found without landmarks; a fit to them is shown anyway."""
         estimate = self._session.estimate
-        if isinstance(result, Registration) and (result.source, result.target) == (
+        found = implied(result)
+        if found is not None and (found.source, found.target) == (
             estimate.source,
             estimate.target,
         ):
-            self.view.show_map(result.transform if result.driver == "image" else None)
+            self.view.show_map(found.transform if found.driver != "landmarks" else None)
 
     def _on_reverted(self, result: Any, run: Any) -> None:
-        if isinstance(result, Registration):
+        if implied(result) is not None:
             self.view.show_map(None)
 
     def _on_pose(self, transform: Transform) -> None:
@@ -225,7 +228,8 @@ class LandmarkDock(QWidget):
     def _on_review(self) -> None:
         self.links.borrow_keys(self.review.current is not None)
 
-    def _on_two_clicks(self) -> None:
+    def place_landmarks(self) -> None:
+        """Have the next clicks on the canvas place landmarks."""
         self._parts[1].open()
         self.placing.set_active(True)
 
@@ -247,6 +251,12 @@ class LandmarkDock(QWidget):
             self._help = KeyHelp(self._key_actions(), self)
         self._help.show()
         self._help.raise_()
+
+
+def implied(result: Any) -> Registration | None:
+    """The registration that a result is or implies, if any."""
+    found = result if isinstance(result, Registration) else getattr(result, "registration", None)
+    return found if isinstance(found, Registration) else None
 
 
 def _timer(owner: QWidget, interval: int, slot: Any) -> QTimer:

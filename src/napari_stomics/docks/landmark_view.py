@@ -161,6 +161,9 @@ class LandmarkView:
         source, target = self._pair
         if not source:
             return
+        if self._bench.live[0] in self._pair and self._bench.live[0]:
+            self._show_outliers()
+            return  # the running alignment says where the section lies
         transform = self.transform if self.warped else None
         if transform is not None and not settled and self._cost > SLOW_S:
             transform = transform.linear_part()

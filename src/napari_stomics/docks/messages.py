@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from napari.utils.notifications import (
     ErrorNotification,
@@ -98,3 +100,12 @@ def show_warning(text: str, title: str = "") -> None:
 def show_info(text: str) -> None:
     """Show a plain message as a napari notification (call it in the GUI thread)."""
     notification_manager.dispatch(Notification(text, NotificationSeverity.INFO))
+
+
+@contextmanager
+def told_to_user(title: str = "") -> Iterator[None]:
+    """Show whatever goes wrong within the block, instead of letting a slot die of it."""
+    try:
+        yield
+    except Exception as error:
+        show_failure(error, title)

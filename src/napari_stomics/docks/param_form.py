@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Collection
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -37,13 +38,22 @@ class ParamForm(QWidget):
         A parameter model (its defaults are shown), or an instance of one.
     parent
         Qt parent.
+    shown
+        Names of the fields that are not folded away; by default those that
+        the model does not declare as advanced.
     """
 
     changed = Signal()
     """Emitted after each edit and after `set_value`."""
 
-    def __init__(self, params: type[BaseModel] | BaseModel, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        params: type[BaseModel] | BaseModel,
+        parent: QWidget | None = None,
+        shown: Collection[str] | None = None,
+    ) -> None:
         super().__init__(parent)
+        self._shown = shown
         self._model = params if isinstance(params, type) else type(params)
         self._editors: dict[str, Editor] = {}
         self._messages: dict[str, QLabel] = {}
@@ -142,9 +152,12 @@ class ParamForm(QWidget):
         self._folded.setLayout(more)
         self._toggle = _fold_button(self._folded)
         fields = self._model.model_fields
-        self._advanced = {name for name, info in fields.items() if _extra(info).get("advanced")}
+        advanced = {name for name, info in fields.items() if _extra(info).get("advanced")}
+        self._advanced = advanced if self._shown is None else set(fields) - set(self._shown)
+        if self._shown is not None:
+            self._toggle.setText("More parameters")
         # The folded fields come last, so that the Tab key goes down the form.
-        for name in sorted(fields, key=lambda name: name in self._advanced):
+        for name in sorted(fields, key=lambda name: (name in self._advanced, name in advanced)):
             self._add_field(more if name in self._advanced else main, name, fields[name])
         layout.addLayout(main)
         layout.addWidget(self._toggle)

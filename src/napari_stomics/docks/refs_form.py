@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Mapping, Sequence
 from typing import Any, Union, get_args, get_origin
 
 from qtpy.QtCore import Qt, Signal
@@ -24,6 +25,8 @@ from napari_stomics.session.session import Session
 
 _NONE = "(none)"
 _ROWS = 6
+_TOLD = ("landmarks", "constraints")
+"""Roles of what is not chosen here but placed or painted elsewhere: its number is told."""
 
 
 class RefsForm(QWidget):
@@ -35,11 +38,21 @@ class RefsForm(QWidget):
         The reference model (see :mod:`napari_stomics.data.collect`).
     session
         The viewer's session.
+    parent
+        Qt parent.
+    groups
+        Fields to show, by heading; the others keep their defaults. By default all, without one.
     """
 
     changed = Signal()
 
-    def __init__(self, model: type[Params], session: Session, parent: QWidget | None = None):
+    def __init__(
+        self,
+        model: type[Params],
+        session: Session,
+        parent: QWidget | None = None,
+        groups: Mapping[str, Sequence[str]] | None = None,
+    ):
         super().__init__(parent)
         self._model = model
         self._session = session
@@ -50,12 +63,16 @@ class RefsForm(QWidget):
         layout.setVerticalSpacing(4)
         layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
-        for name, field in model.model_fields.items():
-            chooser = self._chooser(self._role(name), field.default)
-            chooser.setToolTip(field.description or "")
-            chooser.setObjectName(name)
-            self._choosers[name] = chooser
-            layout.addRow(field.title or name, chooser)
+        for heading, names in (groups or {"": tuple(model.model_fields)}).items():
+            if heading:
+                layout.addRow(_heading(heading))
+            for name in names:
+                field = model.model_fields[name]
+                chooser = self._chooser(self._role(name), field.default)
+                chooser.setToolTip(field.description or "")
+                chooser.setObjectName(name)
+                self._choosers[name] = chooser
+                layout.addRow(field.title or name, chooser)
         self.refresh()
 
     def refresh(self) -> None:
@@ -119,7 +136,7 @@ class RefsForm(QWidget):
         )
 
     def _chooser(self, role: str, default: Any) -> QWidget:
-        if role == "landmarks":
+        if role in _TOLD:
             return QLabel()
         if role == "flag":
             box = QCheckBox()
@@ -131,7 +148,7 @@ class RefsForm(QWidget):
             line.setPlaceholderText("names, by comma")
             line.textChanged.connect(self._on_changed)
             return line
-        if role.partition(":")[0] in ("sections", "modalities", "numbers"):
+        if role.partition(":")[0] in ("sections", "modalities", "numbers", "cell_modalities"):
             ticks = TickList()
             ticks.itemChanged.connect(self._on_changed)
             return ticks
@@ -142,7 +159,8 @@ class RefsForm(QWidget):
     def _fill(self, chooser: QWidget, name: str, role: str, position: int) -> None:
         study = self._session.study
         if isinstance(chooser, QLabel):
-            chooser.setText(self._landmarks_text())
+            told = self._landmarks_text if role == "landmarks" else self._constraints_text
+            chooser.setText(told())
         elif role == "choice" and isinstance(chooser, NameCombo):
             field = self._model.model_fields[name]
             chooser.set_names([str(v) for v in get_args(field.annotation)], field.default)
@@ -169,7 +187,7 @@ class RefsForm(QWidget):
         default = self._model.model_fields[name].default
         if isinstance(default, str) and default in options:
             return default
-        annotation = role.startswith("column")
+        annotation = role.startswith(("column", "cell_column"))
         return options[0] if options and (annotation or not self._is_optional(name)) else None
 
     def _sections(self) -> int:
@@ -190,7 +208,7 @@ class RefsForm(QWidget):
         """All modalities; of sections all but the one that is to be predicted."""
         if role.partition(":")[0] == "modalities":
             return options
-        if role.partition(":")[0] == "numbers":
+        if role.partition(":")[0] in ("numbers", "cell_modalities"):
             return []
         held_out = suggested(self._session.study, "section", 0)
         return [name for name in options if name != held_out] or options[:1]
@@ -201,6 +219,14 @@ class RefsForm(QWidget):
         marks = self._session.landmarks.landmarks
         count = sum(all(name in mark.positions for name in pair) for mark in marks)
         return f"{count} pairs placed" if count else "none placed yet (Landmark registration)"
+
+    def _constraints_text(self) -> str:
+        chosen = self.values()
+        pair = [chosen.get("source", ""), chosen.get("target", "")]
+        rules = self._session.study.record.constraints
+        here = [rule.kind for rule in rules if all(name in rule.regions for name in pair)]
+        told = [(here.count("match"), "match"), (here.count("forbid"), "forbidden")]
+        return ", ".join(f"{count} {word}" for count, word in told if count) or "none painted yet"
 
     def _on_changed(self, *_: Any) -> None:
         if self._filling:
@@ -223,6 +249,14 @@ class RefsForm(QWidget):
                 chooser.blockSignals(True)
                 chooser.setCurrentText(section)
                 chooser.blockSignals(False)
+
+
+def _heading(text: str) -> QLabel:
+    label = QLabel(text)
+    font = label.font()
+    font.setBold(True)
+    label.setFont(font)
+    return label
 
 
 class TickList(QListWidget):

@@ -5,8 +5,7 @@ A dock asks the workbench to do things; it computes nothing and touches no data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -15,27 +14,18 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_stomics.core.errors import UserError
 from napari_stomics.docks.autosaver import Autosaver
+from napari_stomics.docks.docking import DOCKS, PLUGIN, is_listed, open_docks
 from napari_stomics.docks.jobs import Job, JobRunner, job_runner, window_is_open
-from napari_stomics.docks.messages import show_failure, show_info, show_warning
-from napari_stomics.layers.gallery import Gallery, frames
+from napari_stomics.docks.messages import show_info, show_warning, told_to_user
+from napari_stomics.docks.saver import Saver
+from napari_stomics.layers.gallery import Gallery, frames, joined
 from napari_stomics.session.session import Session
 
 if TYPE_CHECKING:
     from napari_stomics.layers.compare import CompareController
     from napari_stomics.workflow.steps import Step
 
-PLUGIN = "napari-stomics"
-DOCKS = ("Study and sections", "Landmark registration", "Methods and results", "Compare sections")
-"""Display names of the docks, as the manifest has them."""
-
-
-@contextmanager
-def told_to_user(title: str = "") -> Iterator[None]:
-    """Show whatever goes wrong within the block, instead of letting a slot die of it."""
-    try:
-        yield
-    except Exception as error:
-        show_failure(error, title)
+__all__ = ["DOCKS", "PLUGIN", "Workbench", "open_docks", "told_to_user", "workbench"]
 
 
 class Workbench(QObject):
@@ -53,6 +43,8 @@ class Workbench(QObject):
     """A result was committed, taken back or painted again."""
     comparison_changed = Signal()
     """Two sections are compared in another way, or no longer."""
+    live_changed = Signal()
+    """A running alignment has taken a section over, or has given it back."""
 
     def __init__(self, viewer: Any) -> None:
         super().__init__()
@@ -61,6 +53,7 @@ class Workbench(QObject):
         self._on_screen = False
         self._comparison: CompareController | None = None
         self._look: dict[str, Any] = {}
+        self._live = ("", "")
         self._restoring = False
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
@@ -72,6 +65,7 @@ class Workbench(QObject):
         )
         self.runner: JobRunner = job_runner(viewer)
         self.autosaver = Autosaver(self)
+        self._saver = Saver(self)
         self.session.study_changed.connect(self._show_study)
         self.session.section_added.connect(self._show_section)
         self.session.committed.connect(self._show_result)
@@ -100,7 +94,7 @@ class Workbench(QObject):
             lambda ctx: read_section(path, **options),
             title=f"Read {Path(path).name}",
             kind=f"read {path}",
-            on_done=self._while_open(lambda sdata: self.session.add(sdata, origin)),
+            on_done=self.while_open(lambda sdata: self.session.add(sdata, origin)),
         )
 
     def open_path(self, path: str | Path) -> Job:
@@ -119,10 +113,10 @@ class Workbench(QObject):
 
     def _open(self, read: Callable[[Any], Any], title: str) -> Job:
         return self.runner.start(
-            read, title=title, kind="open", on_done=self._while_open(self.session.open)
+            read, title=title, kind="open", on_done=self.while_open(self.session.open)
         )
 
-    def _while_open(self, act: Callable[[Any], object]) -> Callable[[Any], None]:
+    def while_open(self, act: Callable[[Any], object]) -> Callable[[Any], None]:
         """Return what hands a job's result on, unless the window was closed meanwhile."""
 
         def hand_on(result: Any) -> None:
@@ -145,7 +139,14 @@ class Workbench(QObject):
             with told_to_user(steps[0].method):
                 self.start(steps[0], then=lambda: self.run_all(steps[1:]))
 
-    def start(self, step: Step, then: Callable[[], None] | None = None) -> Job:
+    def start(
+        self,
+        step: Step,
+        then: Callable[[], None] | None = None,
+        *,
+        first: Callable[[], None] | None = None,
+        states: bool = False,
+    ) -> Job:
         """Run a step in a background job and commit its result.
 
         Parameters
@@ -154,6 +155,10 @@ class Workbench(QObject):
             The request.
         then
             Called once the result is in the study.
+        first
+            Called just before that, with the viewer as it was while the job ran.
+        states
+            Whether anybody looks at intermediate states; see :attr:`JobRunner.state_shown`.
 
         Raises
         ------
@@ -168,6 +173,8 @@ class Workbench(QObject):
                     "Another study was opened meanwhile, so the result is dropped.",
                     "Open the former study again and run the step there.",
                 )
+            if first is not None:
+                first()
             self.session.commit(outcome)
             if then is not None:
                 then()
@@ -178,39 +185,14 @@ class Workbench(QObject):
             prepared.run,
             title=resolved.spec.title,
             kind=f"{step.method} {step.result_key} {sorted(step.inputs.items(), key=str)}",
-            on_done=self._while_open(done),
-            threads=_threads(),
+            on_done=self.while_open(done),
+            threads=job_threads(),
+            states=states,
         )
 
     def save(self, path: str | Path | None = None, *, overwrite: bool = False) -> Job | None:
         """Save the study in a background job."""
-        from napari_stomics.data.store import save_store
-
-        session = self.session
-        with told_to_user("Save"):
-            if path is None and session.study.path is None:
-                raise UserError("This study has not been saved yet.", "Choose where to save it.")
-            session.study.record.session = self.shown()
-            session.begin_save()
-            job = self.runner.start(
-                lambda ctx: save_store(session.study, path, ctx, overwrite=overwrite),
-                title="Save study",
-                kind="save",
-                on_done=self._saved,
-            )
-            self.runner.finished.connect(self._save_ended)
-            return job
-        return None
-
-    def _saved(self, report: Any) -> None:
-        self.session.end_save(report)
-        show_info(report.message)
-
-    def _save_ended(self, job: Job) -> None:
-        if job.kind == "save":
-            self.runner.finished.disconnect(self._save_ended)
-            if self.session.is_saving:
-                self.session.end_save(None)
+        return self._saver.save(path, overwrite)
 
     def shown(self) -> dict[str, Any]:
         """How the study is shown now, in plain JSON types: layers, view and docks."""
@@ -235,7 +217,7 @@ class Workbench(QObject):
             show_warning(f"Not restored: {missing}")
         window = getattr(self.viewer, "window", None)
         if window is not None:
-            open_docks(window, [name for name in DOCKS if _is_listed(name, state.get("docks"))])
+            open_docks(window, [name for name in DOCKS if is_listed(name, state.get("docks"))])
 
     def undo(self) -> None:
         """Take the last action back and say which it was."""
@@ -288,6 +270,22 @@ class Workbench(QObject):
         if self._comparison is not None:
             self._comparison.leave()
             self._comparison = None
+
+    @property
+    def live(self) -> tuple[str, str]:
+        """Moving and fixed section of an alignment that is shown as it runs; empty without."""
+        return self._live
+
+    def set_live(self, source: str = "", target: str = "") -> None:
+        """Show two sections in one view while they are aligned, and let nobody else move them."""
+        if (source, target) == self._live:
+            return
+        self._live = (source, target)
+        with told_to_user("Arrange sections"):
+            if source:
+                self.leave_comparison()
+            self._lay_out()
+        self.live_changed.emit()
 
     # -- painting ----------------------------------------------------------------------------
 
@@ -350,7 +348,7 @@ class Workbench(QObject):
     def _lay_out(self, fit: bool = True) -> None:
         """Show sections that nothing registers yet beside each other, all others in one view."""
         study = self.session.study
-        groups = [] if self._gallery.dismissed else frames(study)
+        groups = [] if self._gallery.dismissed else joined(frames(study), self._live)
         if self._gallery.show(groups) and fit:
             self.viewer.reset_view()
 
@@ -363,7 +361,7 @@ class Workbench(QObject):
             show_warning(str(error), run.key)
 
 
-def _threads() -> int | None:
+def job_threads() -> int | None:
     """Threads of a job as set in napari's preferences; None where they are not registered."""
     from napari.settings import get_plugin_settings
 
@@ -371,17 +369,6 @@ def _threads() -> int | None:
         return int(get_plugin_settings("napari-stomics").compute.threads)
     except (AttributeError, KeyError):
         return None
-
-
-def _is_listed(name: str, listed: Any) -> bool:
-    return isinstance(listed, list) and any(str(item).startswith(name) for item in listed)
-
-
-def open_docks(window: Any, names: Sequence[str] = DOCKS) -> None:
-    """Add docks of the plugin to a window as tabs; those that are open stay as they are."""
-    for name in names:
-        if not _is_listed(name, list(window.dock_widgets)):
-            window.add_plugin_dock_widget(PLUGIN, name, tabify=True)
 
 
 _workbenches: WeakKeyDictionary[Any, Workbench] = WeakKeyDictionary()

@@ -30,6 +30,20 @@ def frames(study: Study) -> list[list[str]]:
     return list(groups.values())
 
 
+def joined(groups: Sequence[Sequence[str]], pair: tuple[str, str]) -> list[list[str]]:
+    """Groups of sections, those of two sections made one."""
+    source, target = pair
+    moving = next((list(group) for group in groups if source in group), [])
+    fixed = next((list(group) for group in groups if target in group), [])
+    if not moving or not fixed or moving == fixed:
+        return [list(group) for group in groups]
+    return [
+        fixed + moving if target in group else list(group)
+        for group in groups
+        if source not in group
+    ]
+
+
 class Gallery:
     """Shows groups of sections beside each other in napari's grid, with one camera.
 

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from napari_stomics.core.carried import Aggregation, CarriedValues
 from napari_stomics.core.errors import UserError
+from napari_stomics.core.mappings import CellMapping
 from napari_stomics.core.plans import LabelTransfer, TransportPlan
+from napari_stomics.core.quality import AlignmentQuality
 from napari_stomics.core.results import Domains, Embedding, Prediction, Registration
 from napari_stomics.core.transforms import Affine, Transform
 from napari_stomics.layers.arrows import vectors_layer
@@ -18,8 +20,10 @@ from napari_stomics.layers.bent import bend, straighten
 from napari_stomics.layers.carried import paint_aggregation, paint_values
 from napari_stomics.layers.colour import clean_names, is_numeric
 from napari_stomics.layers.easel import Easel
+from napari_stomics.layers.mapping import paint_mapping
 from napari_stomics.layers.palette import natural, palette
 from napari_stomics.layers.plan import paint_plan
+from napari_stomics.layers.quality import paint_quality
 from napari_stomics.layers.tags import (
     layer_affine,
     new_tag,
@@ -333,8 +337,10 @@ _PAINTERS: dict[str, Callable[[Easel, Any], None]] = {
     Registration.kind: _registration,
     TransportPlan.kind: _transport_plan,
     LabelTransfer.kind: _label_transfer,
+    AlignmentQuality.kind: paint_quality,
     CarriedValues.kind: paint_values,
     Aggregation.kind: paint_aggregation,
+    CellMapping.kind: paint_mapping,
     Embedding.kind: _embedding,
     Domains.kind: _domains,
     Prediction.kind: _prediction,

@@ -9,6 +9,7 @@ from psygnal import Signal
 
 from napari_stomics.core.errors import UserError
 from napari_stomics.data.schema import LandmarkRecord
+from napari_stomics.session.constraints import ConstraintModel, PaintedConstraint
 from napari_stomics.session.estimate import LiveEstimate
 from napari_stomics.session.landmarks import Landmark, LandmarkModel
 from napari_stomics.session.undo import Action, UndoStack
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 class Session:
     """State of one viewer, free of Qt and of napari.
 
-    Only the thread of the GUI changes it. While a save is under way results and
-    landmarks are kept waiting, so that the store holds one moment's state.
+    Only the thread of the GUI changes it. While a save is under way results,
+    landmarks and constraints are kept waiting, so that the store holds one moment's state.
     """
 
     study_changed = Signal()
@@ -49,11 +50,13 @@ class Session:
         self.study: Study = Study()
         self.undo = UndoStack()
         self.landmarks = LandmarkModel(self.undo)
+        self.constraints = ConstraintModel(self.undo)
         self.estimate = LiveEstimate(self.landmarks)
         self._saving = False
         self._waiting: list[Outcome] = []
         self._saved_runs: set[str] = set()
         self.landmarks.changed.connect(self._sync_landmarks)
+        self.constraints.changed.connect(self._sync_constraints)
 
     @property
     def section_names(self) -> list[str]:
@@ -79,6 +82,7 @@ class Session:
         self.landmarks.reset(
             Landmark(mark.name, dict(mark.positions)) for mark in study.record.landmarks
         )
+        self.constraints.reset(map(PaintedConstraint.of, study.record.constraints))
         names = self.section_names
         self.estimate.configure(
             source=names[1] if len(names) > 1 else "", target=names[0] if names else ""
@@ -108,6 +112,11 @@ class Session:
         new = [m for m in self.study.record.landmarks if m.name not in known]
         if new:
             self.landmarks.extend([Landmark(m.name, dict(m.positions)) for m in new])
+        rules = map(PaintedConstraint.of, self.study.record.constraints)
+        taken = set(self.constraints.names)
+        more = [rule for rule in rules if rule.name not in taken]
+        if more:
+            self.constraints.replace_all([*self.constraints.constraints, *more], "Load constraints")
         if not (self.estimate.source and self.estimate.target):
             names = self.section_names
             self.estimate.configure(source=names[1] if len(names) > 1 else "", target=names[0])
@@ -171,6 +180,7 @@ class Session:
         """Hold back changes until :meth:`end_save`; called before a save starts."""
         self._refuse_while_saving()
         self._sync_landmarks()
+        self._sync_constraints()
         self.study.sync()
         self._saving = True
 
@@ -183,6 +193,7 @@ class Session:
             self.undo.mark_clean()
             self.saved.emit(report)
         self._sync_landmarks()
+        self._sync_constraints()
         waiting, self._waiting = self._waiting, []
         for outcome in waiting:
             self.commit(outcome)
@@ -203,6 +214,10 @@ class Session:
                 LandmarkRecord(name=m.name, positions=dict(m.positions))
                 for m in self.landmarks.landmarks
             ]
+
+    def _sync_constraints(self) -> None:
+        if not self._saving:
+            self.study.record.constraints = self.constraints.records()
 
     def _refuse_while_saving(self) -> None:
         if self._saving:
