@@ -89,7 +89,7 @@ class CellMapping:
         (s, k, k) share of each signal that goes from cells of one label (rows)
         to cells of another (columns).
     flow_z
-        (s, k, k) the same as standard scores against shuffled labels.
+        (s, k, k) the same as standard scores against shuffled expression.
     signal_reach
         (s,) mean distance in um that each signal is carried.
     more

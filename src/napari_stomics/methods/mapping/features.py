@@ -23,6 +23,7 @@ Metric = Literal["correlation", "cosine", "euclidean"]
 Choice = Literal["variable", "markers", "all"]
 
 LEAST_SHARED = 2
+_FEW_FEATURES = 50
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,9 @@ class Shared:
 def shared_genes(cells: Cells, space: Spots) -> Shared:
     """Genes in both, normalised over all genes of each table.
 
+    The sum of a few marker genes is no measure of a spot's depth: tables of
+    fewer than 50 features are taken as they are, on the log scale.
+
     Raises
     ------
     UserError
@@ -69,10 +73,14 @@ def shared_genes(cells: Cells, space: Spots) -> Shared:
         if not np.isfinite(total).all():
             raise UserError(f"Some {what} hold values that are not numbers.", "Remove them first.")
     return Shared(
-        dense(log_normalise(cells.x)[:, left]),
-        dense(log_normalise(space.x)[:, right]),
+        _on_log_scale(cells.x)[:, left],
+        _on_log_scale(space.x)[:, right],
         np.asarray(cells.features)[left],
     )
+
+
+def _on_log_scale(x: Any) -> Floats:
+    return np.log1p(dense(x)) if x.shape[1] < _FEW_FEATURES else dense(log_normalise(x))
 
 
 def choose_genes(
@@ -132,6 +140,7 @@ def feature_cost(
         Compare this many joint principal components instead of genes; 0: genes.
     """
     a, b = shared.cells, shared.spots
+    nothing = [~x.any(axis=1) for x in (a, b)]
     if standardise:
         a, b = z_scores(a), z_scores(b)
     if components and components < min(a.shape[1], len(a) + len(b)) - 1:
@@ -144,7 +153,11 @@ def feature_cost(
             correlations(a, b) if metric == "correlation" else unit_rows(a) @ unit_rows(b).T
         )
     cost = np.maximum(np.asarray(cost, np.float32), 0)
-    return np.asarray(cost / max(float(cost.mean()), 1e-12), np.float32)
+    cost /= max(float(cost.mean()), 1e-12)
+    # Nothing measured is alike to nothing: such rows tell no place.
+    cost[nothing[0]] = 1
+    cost[:, nothing[1]] = 1
+    return cost
 
 
 def label_penalty(cells: Cells, space: Spots) -> Floats:

@@ -51,7 +51,7 @@ def map_cells(inputs: MappingInputs, params: MappingParams, ctx: JobContext) -> 
         there are too few cells or spots.
     """
     cells, space = inputs.cells, inputs.space
-    check(inputs, params)
+    check(inputs, params, ctx)
     needed = gigabytes(len(cells.ids), len(space.ids), params)
     if needed > params.max_gigabytes:
         raise UserError(
@@ -86,8 +86,8 @@ def gigabytes(cells: int, spots: int, params: MappingParams) -> float:
     return total / 1e9
 
 
-def check(inputs: MappingInputs, params: MappingParams) -> None:
-    """Refuse what cannot be mapped, with the reason."""
+def check(inputs: MappingInputs, params: MappingParams, ctx: JobContext) -> None:
+    """Refuse what cannot be mapped, with the reason; warn of what tells nothing."""
     cells, space = inputs.cells, inputs.space
     if len(cells.ids) < 3 or len(space.ids) < 3:
         raise UserError(
@@ -98,12 +98,13 @@ def check(inputs: MappingInputs, params: MappingParams) -> None:
         raise UserError(
             f"Some spots of section {space.section!r} have no position.", "Remove them first."
         )
-    for count, what in (
-        (int((np.asarray(cells.x.sum(axis=1)).ravel() <= 0).sum()), f"cells of {cells.name!r}"),
-        (int((np.asarray(space.x.sum(axis=1)).ravel() <= 0).sum()), f"spots of {space.section!r}"),
+    for x, what in (
+        (cells.x, f"cells of {cells.name!r}"),
+        (space.x, f"spots of {space.section!r}"),
     ):
-        if count and (params.atlas_weight > 0 or "cells" in what):
-            raise UserError(f"{count:,} {what} have no counts.", "Filter them out, then try again.")
+        count = int((np.asarray(x.sum(axis=1)).ravel() <= 0).sum())
+        if count and (params.atlas_weight > 0 or x is cells.x):
+            ctx.warn(f"{count:,} {what} have no counts: nothing tells where they belong.")
 
 
 def _split(
