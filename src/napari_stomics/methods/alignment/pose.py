@@ -12,118 +12,52 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_stomics.core.jobs import JobContext
-from napari_stomics.core.transforms import Affine
 from napari_stomics.methods.alignment._correlation import (
     FeatureRaster,
     ShiftScores,
     Turner,
     rasterise,
 )
+from napari_stomics.methods.alignment.poses import (
+    UNSURE,
+    Pose,
+    PoseSearch,
+    own_pitch,
+    pooled,
+    turn,
+)
+
+__all__ = ["UNSURE", "Pose", "PoseSearch", "Window", "find_pose", "turn"]
 
 Floats = NDArray[np.floating[Any]]
-
-UNSURE = 0.15
-"""Margin below which a pose should be confirmed by two landmarks."""
 
 _CELLS = 36  # along the longer side of the larger section
 _FINEST = 1.3  # pitches per cell at least
 _BLUR = 0.8  # cells
 _SHIFTS = 4  # per rotation
 _REFINED = 6  # distinct poses that are looked at closely
-_MANY = 30_000  # spots beyond which they are pooled before they are rasterised
+
+
+_EVIDENCE = 5.0  # nats by which the runner-up must be less likely for its lead to count by half
 
 
 @dataclass(frozen=True)
-class Pose:
-    """A linear map of the source onto the target, in units of spot pitch.
+class Window:
+    """Poses near a given one, to which a search is limited.
 
     Attributes
     ----------
-    matrix
-        (2, 2) rotation, mirrored where its determinant is negative; with scale
-        or shear where that was asked for.
+    pose
+        The middle of the window; only its orientation is searched.
+    degrees
+        Turns to either side.
     shift
-        (2,) added after it.
-    score
-        In [0, 1]: the correlation of the smoothed features under it, over the
-        whole of the smaller section. NaN where none was computed.
+        Distance, in pitches, by which the source's centre may move.
     """
 
-    matrix: Floats
-    shift: Floats
-    score: float = float("nan")
-
-    def apply(self, points: Floats) -> Floats:
-        """(n, 2) points of the source in the target's frame."""
-        return np.asarray(np.asarray(points, np.float64) @ self.matrix.T + self.shift)
-
-    @property
-    def mirrored(self) -> bool:
-        """Whether the source is turned over."""
-        return bool(np.linalg.det(self.matrix) < 0)
-
-    @property
-    def degrees(self) -> float:
-        """Rotation in [0, 360), after mirroring x where the pose is mirrored."""
-        column = self.matrix[:, 0] * (-1 if self.mirrored else 1)
-        return float(np.degrees(np.arctan2(column[1], column[0])) % 360)
-
-    def affine(self, pitch: float, target_pitch: float | None = None) -> Affine:
-        """Map of micrometres to micrometres.
-
-        Parameters
-        ----------
-        pitch
-            Micrometres by which the source positions were divided.
-        target_pitch
-            The same of the target, where it is another.
-        """
-        onto = pitch if target_pitch is None else target_pitch
-        out = np.eye(3)
-        out[:2, :2] = self.matrix * (onto / pitch)
-        out[:2, 2] = self.shift * onto
-        return Affine(out)
-
-    @classmethod
-    def from_affine(cls, affine: Affine, pitch: float, target_pitch: float | None = None) -> Pose:
-        """Return the pose of a map of micrometres, see :meth:`affine`."""
-        onto = pitch if target_pitch is None else target_pitch
-        return cls(affine.matrix[:2, :2] * (pitch / onto), affine.matrix[:2, 2] / onto)
-
-
-@dataclass(frozen=True)
-class PoseSearch:
-    """Distinct poses, best first, and how far the best one leads.
-
-    Attributes
-    ----------
-    poses
-        Local optima of the search, at most a handful.
-    margin
-        Lead of the best pose over the runner-up as a share of its score, in
-        [0, 1]. Below :data:`UNSURE` another pose explains the features nearly
-        as well.
-    """
-
-    poses: tuple[Pose, ...]
-    margin: float
-
-    @property
-    def best(self) -> Pose:
-        """The pose of the highest score."""
-        return self.poses[0]
-
-    @property
-    def sure(self) -> bool:
-        """Whether the best pose leads clearly."""
-        return self.margin >= UNSURE
-
-
-def turn(degrees: float, mirrored: bool = False, scale: float = 1.0) -> NDArray[np.float64]:
-    """(2, 2) rotation from x to y, of x mirrored first where asked for."""
-    a = np.deg2rad(degrees)
-    matrix = scale * np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
-    return matrix @ np.diag([-1.0, 1.0]) if mirrored else matrix
+    pose: Pose
+    degrees: float
+    shift: float
 
 
 @dataclass(frozen=True)
@@ -144,6 +78,7 @@ def find_pose(
     mirror: bool = True,
     scales: tuple[float, ...] = (1.0,),
     step: float = 10.0,
+    windows: tuple[Window, ...] = (),
     ctx: JobContext | None = None,
 ) -> PoseSearch:
     """Find how the source lies on the target by what both are made of.
@@ -166,33 +101,58 @@ def find_pose(
         Sizes of the source to try; 1 for positions in true units.
     step
         Degrees between the rotations tried first.
+    windows
+        Look only near these poses; ``mirror`` is then not asked.
     ctx
         Progress and cancelling.
     """
     ctx = ctx or JobContext()
     view = _View.of(a, b, fa, fb, scales)
-    runs = [
-        (angle, flip, scale)
-        for flip in ((False, True) if mirror else (False,))
-        for scale in scales
-        for angle in np.arange(0.0, 360.0, step)
-    ]
+    runs = _runs(mirror, scales, step, windows)
     found: list[_Candidate] = []
-    for i, (angle, flip, scale) in enumerate(runs):
+    for i, (angle, flip, scale, window) in enumerate(runs):
         ctx.step(0.8 * i / len(runs), "Searching rotations and shifts")
-        found += view.peaks(float(angle), flip, scale, _SHIFTS)
+        found += view.peaks(angle, flip, scale, _SHIFTS, window)
     maxima = view.maxima(found, step)
     close = []
     for i, candidate in enumerate(maxima[:_REFINED]):
         ctx.step(0.8 + 0.2 * i / _REFINED, "Looking closely at the best poses")
         close.append(view.climb(candidate, step))
     poses = view.maxima([*close, *maxima[_REFINED:]], step)
-    best = poses[0]
-    second = poses[1].score if len(poses) > 1 else 0.0
-    margin = (best.score - max(second, 0.0)) / max(best.score, 1e-9)
-    return PoseSearch(
-        tuple(view.pose(c) for c in poses[:_REFINED]), float(np.clip(margin, 0.0, 1.0))
-    )
+    return PoseSearch(tuple(view.pose(c) for c in poses[:_REFINED]), _margin(view, poses))
+
+
+def _runs(
+    mirror: bool, scales: tuple[float, ...], step: float, windows: tuple[Window, ...]
+) -> list[tuple[float, bool, float, Window | None]]:
+    """Rotations, mirror images and sizes to try, each with the window it belongs to."""
+    if not windows:
+        turns = np.arange(0.0, 360.0, step)
+        flips = (False, True) if mirror else (False,)
+        return [(float(t), f, s, None) for f in flips for s in scales for t in turns]
+    out: list[tuple[float, bool, float, Window | None]] = []
+    for w in windows:
+        count = int(np.ceil(w.degrees / step))
+        turns = w.pose.degrees + np.linspace(-w.degrees, w.degrees, 2 * count + 1)
+        out += [(float(t) % 360, w.pose.mirrored, s, w) for s in scales for t in turns]
+    return out
+
+
+def _margin(view: _View, poses: list[_Candidate]) -> float:
+    """Lead of the best pose as a share of its score, less where chance could explain it.
+
+    The lead in information times the number of independent values compared is a
+    log-likelihood ratio. Among thousands of poses of sections that have nothing
+    in common the best leads by a nat or two.
+    """
+    best = poses[0].score
+    second = max(poses[1].score, 0.0) if len(poses) > 1 else 0.0
+    if best <= 0:
+        return 0.0
+    lead = np.clip((best - second) / best, 0.0, 1.0)
+    told = [-0.5 * np.log1p(-(min(s, 0.999) ** 2)) for s in (best, second)]
+    evidence = max(view.independent * float(told[0] - told[1]), 0.0)
+    return float(lead * evidence / (evidence + _EVIDENCE))
 
 
 @dataclass(frozen=True)
@@ -204,6 +164,7 @@ class _View:
     fixed: FeatureRaster
     centre: Floats
     radius: float
+    independent: float
 
     @classmethod
     def of(cls, a: Floats, b: Floats, fa: Floats, fb: Floats, scales: tuple[float, ...]) -> _View:
@@ -218,7 +179,9 @@ class _View:
         centre = a.mean(axis=0)
         turner = Turner(moving, centre, largest)
         radius = float(np.sqrt(((a - centre) ** 2).sum(axis=1).mean()))
-        return cls(turner, ShiftScores(fixed, turner.side), fixed, centre, radius)
+        scores = ShiftScores(fixed, turner.side)
+        values = min(_independent(raster) for raster in (moving, fixed))
+        return cls(turner, scores, fixed, centre, radius, values)
 
     def _score(self, degrees: float, mirrored: bool, scale: float) -> Floats:
         turned = self.turner.turn(turn(degrees, mirrored, scale))
@@ -229,9 +192,13 @@ class _View:
         at = np.array([column, row]) - middle
         return np.asarray(self.fixed.origin + self.fixed.spacing * at)
 
-    def peaks(self, degrees: float, mirrored: bool, scale: float, count: int) -> list[_Candidate]:
-        """Best shifts of one rotation."""
+    def peaks(
+        self, degrees: float, mirrored: bool, scale: float, count: int, window: Window | None
+    ) -> list[_Candidate]:
+        """Best shifts of one rotation, within the window where there is one."""
         values = self._score(degrees, mirrored, scale)
+        if window is not None:
+            values = np.where(self._within(values.shape, window), values, -1.0)
         around = max(self.turner.side // 10, 2)
         out = []
         for _ in range(count):
@@ -245,6 +212,13 @@ class _View:
                 max(column - around, 0) : column + around + 1,
             ] = -1.0
         return out
+
+    def _within(self, shape: tuple[int, ...], window: Window) -> NDArray[np.bool_]:
+        middle = window.pose.apply(self.centre[None])[0]
+        column, row = (middle - self.fixed.origin) / self.fixed.spacing + (self.turner.side - 1) / 2
+        rows, columns = np.ogrid[: shape[0], : shape[1]]
+        reach = max(window.shift / self.fixed.spacing, 1.0)
+        return np.asarray((rows - row) ** 2 + (columns - column) ** 2 <= reach**2)
 
     def climb(self, start: _Candidate, step: float) -> _Candidate:
         """Best pose near a candidate, to a fraction of a step and of a cell."""
@@ -298,37 +272,6 @@ class _View:
         return Pose(matrix, candidate.onto - matrix @ self.centre, candidate.score)
 
 
-def own_pitch(points: Floats) -> float:
-    """Median distance to the nearest neighbour, of a few thousand spots at most."""
-    from scipy.spatial import cKDTree
-
-    asked = points
-    if len(points) > 4000:
-        asked = points[np.random.default_rng(0).permutation(len(points))[:4000]]
-    distance: Any = cKDTree(points).query(asked, k=2)[0]
-    return max(float(np.median(distance[:, 1])), 1e-9)
-
-
-def pooled(points: Floats, features: Floats, spacing: float) -> tuple[Floats, Floats]:
-    """Means of positions and features over small cells, where there are very many spots."""
-    if len(points) <= _MANY:
-        return points, np.asarray(features)
-    cell = np.floor((points - points.min(axis=0)) / spacing).astype(np.int64)
-    _, place, count = np.unique(
-        cell[:, 0] * (cell[:, 1].max() + 1) + cell[:, 1], return_inverse=True, return_counts=True
-    )
-
-    def mean(values: Floats) -> Floats:
-        return np.asarray(np.bincount(place, values, len(count)) / count)
-
-    return (
-        np.stack([mean(points[:, k]) for k in (0, 1)], axis=1),
-        np.stack([mean(features[:, k]) for k in range(features.shape[1])], axis=1)
-        if features.shape[1]
-        else np.zeros((len(count), 0)),
-    )
-
-
 def _summit(values: Floats, row: int, column: int) -> tuple[float, float]:
     """Place of a peak between the cells, by a parabola along each axis."""
     out = []
@@ -341,3 +284,12 @@ def _summit(values: Floats, row: int, column: int) -> tuple[float, float]:
                 offset = float(np.clip((line[at + 1] - line[at - 1]) / (2 * bend), -0.5, 0.5))
         out.append(at + offset)
     return out[0], out[1]
+
+
+def _independent(raster: FeatureRaster) -> float:
+    """Number of independent values in a raster of noise: blurred cells times telling features."""
+    variance = raster.values.reshape(len(raster.values), -1).var(axis=1)
+    total = float((variance**2).sum())
+    features = float(variance.sum()) ** 2 / total if total > 0 else 1.0
+    area = 4 * np.pi * (_BLUR**2 + 1 / 6)
+    return raster.cells / area * features

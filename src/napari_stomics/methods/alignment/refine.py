@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from napari_stomics.core.jobs import JobContext
 from napari_stomics.methods.alignment._correlation import information
 from napari_stomics.methods.alignment._fields import Field
-from napari_stomics.methods.alignment.pose import Pose, own_pitch, pooled
+from napari_stomics.methods.alignment.poses import Pose, own_pitch, pooled
 
 Floats = NDArray[np.floating[Any]]
 Model = Literal["rigid", "similarity", "affine"]
