@@ -4,14 +4,14 @@ from scipy import sparse
 
 from napari_stomics.core.errors import JobCancelled, UserError
 from napari_stomics.core.inputs import SpotPair, Spots
-from napari_stomics.core.transforms import Affine
 from napari_stomics.core.jobs import JobContext
+from napari_stomics.core.transforms import Affine
 from napari_stomics.methods.alignment.dense import (
     DenseFGWParams,
     align_dense,
-    feature_cost,
     row_entropy,
 )
+from napari_stomics.methods.alignment.features import FeatureOptions, compare_features
 
 
 def _spots(section: str, xy: np.ndarray, x: np.ndarray) -> Spots:
@@ -63,23 +63,96 @@ def test_marginals_are_those_asked_for_and_the_objective_falls(turned_pair):
     assert (np.diff(plan.objective) <= 1e-9).all()
 
 
-def test_the_objective_is_that_of_one_run_of_pot(turned_pair):
-    import ot
-
-    pair, _ = turned_pair
-    params = DenseFGWParams(alpha=0.5, start="uniform")
-    ours = align_dense(pair, params, JobContext())
-    cost = feature_cost(pair, params.n_genes, params.n_components, params.seed)
-    distances = [
+def _distances(pair: SpotPair) -> list[np.ndarray]:
+    return [
         np.linalg.norm(s.coordinates[:, None] - s.coordinates[None], axis=-1) / 100
         for s in (pair.source, pair.target)
     ]
+
+
+@pytest.mark.parametrize(("metric", "alpha"), [("cosine", 0.5), ("kl", 0.1)])
+def test_the_objective_is_that_of_one_run_of_pot(turned_pair, metric, alpha):
+    import ot
+
+    pair, _ = turned_pair
+    ours = align_dense(
+        pair, DenseFGWParams(alpha=alpha, features=metric, start="uniform"), JobContext()
+    )
+    cost = compare_features(pair, FeatureOptions(metric)).dense().astype(float)
     n, m = cost.shape
     _, log = ot.gromov.fused_gromov_wasserstein(
-        cost, *distances, np.full(n, 1 / n), np.full(m, 1 / m), alpha=0.5, symmetric=True,
-        max_iter=200, tol_rel=1e-9, log=True, numItermaxEmd=5_000_000,
+        cost, *_distances(pair), np.full(n, 1 / n), np.full(m, 1 / m), alpha=alpha,
+        symmetric=True, max_iter=200, tol_rel=1e-9, log=True, numItermaxEmd=5_000_000,
     )  # fmt: skip
     assert ours.objective[-1] <= log["fgw_dist"] * 1.001
+
+
+def test_partial_masses_leave_tissue_that_was_cut_off_unmatched(turned_pair):
+    pair, partner = turned_pair
+    kept = pair.target.coordinates[:, 0] > np.quantile(pair.target.coordinates[:, 0], 0.3)
+    target = _spots("b", pair.target.coordinates[kept], pair.target.x.toarray()[kept])
+    n, m = len(partner), int(kept.sum())
+    cut = SpotPair(pair.source, target)
+    params = DenseFGWParams(marginals="partial", overlap=0.95 * m / n, start="uniform")
+    plan = align_dense(cut, params, JobContext())
+    assert plan.plan.sum() == pytest.approx(0.95 * m / n)
+    assert plan.marginal_error < 1e-9
+    assert plan.marginals == "partial"
+    has = kept[partner]
+    assert plan.unmatched[~has].mean() > 3 * plan.unmatched[has].mean()
+    found = np.asarray(plan.plan.argmax(axis=1)).ravel()
+    place = np.cumsum(kept) - 1
+    sent = has & (plan.row_mass > 0.5 / n)
+    assert (found[sent] == place[partner[sent]]).mean() > 0.8
+
+
+def test_unbalanced_masses_deviate_the_less_the_more_that_costs(turned_pair):
+    pair, partner = turned_pair
+    errors = []
+    for price in (0.3, 3.0):
+        params = DenseFGWParams(marginals="unbalanced", relaxation=price, epsilon=0.1)
+        plan = align_dense(pair, params, JobContext(on_warning=lambda text: None))
+        errors.append(plan.marginal_error)
+    assert errors[0] > 2 * errors[1] > 0
+    found = np.asarray(plan.plan.argmax(axis=1)).ravel()
+    assert (found == partner).mean() > 0.9
+
+
+def test_entropy_blurs_the_plan_and_keeps_its_marginals(turned_pair):
+    pair, _ = turned_pair
+    params = {"structure": "squared", "unit": "mean", "tolerance": 1e-5}
+    sharp, blurred = (
+        align_dense(pair, DenseFGWParams(epsilon=e, **params), JobContext()) for e in (0.01, 0.1)
+    )
+    assert np.nanmedian(blurred.entropy) > 1.3 * np.nanmedian(sharp.entropy) > 0
+    assert blurred.marginal_error < 1e-3
+    assert sharp.converged
+
+
+def test_entropic_plan_is_a_fixed_point_of_pots_own_step(turned_pair):
+    import ot
+
+    pair, _ = turned_pair
+    params = DenseFGWParams(epsilon=0.05, structure="squared", unit="mean", tolerance=1e-9)
+    plan = align_dense(pair, params, JobContext()).plan.toarray()
+    cost = compare_features(pair, FeatureOptions()).dense().astype(float)
+    d1, d2 = (d**2 / (d**2).mean() for d in _distances(pair))
+    n, m = cost.shape
+    again = ot.gromov.entropic_fused_gromov_wasserstein(
+        cost / cost.mean(), d1, d2, np.full(n, 1 / n), np.full(m, 1 / m), epsilon=0.05,
+        alpha=0.5, G0=plan, symmetric=True, max_iter=1, solver="PGD",
+    )  # fmt: skip
+    assert np.abs(again - plan).sum() < 0.01
+
+
+def test_what_pot_cannot_solve_is_refused(turned_pair):
+    pair, _ = turned_pair
+    for changes, reason in (
+        ({"marginals": "partial", "epsilon": 0.1}, "entropic"),
+        ({"marginals": "unbalanced", "alpha": 0.0}, "structure"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            align_dense(pair, DenseFGWParams(**changes), JobContext())
 
 
 def test_a_registered_pair_starts_from_its_positions():
@@ -98,8 +171,9 @@ def test_a_registered_pair_starts_from_its_positions():
 
 def test_a_section_that_is_too_large_is_refused_with_the_memory_it_would_need(turned_pair):
     pair, _ = turned_pair
-    with pytest.raises(UserError, match="GB"):
+    with pytest.raises(UserError, match=r"GB and \d+ min"):
         align_dense(pair, DenseFGWParams(max_spots=10), JobContext())
+    assert DenseFGWParams().max_spots == 1000
 
 
 def test_it_stops_when_cancelled(turned_pair):
