@@ -67,7 +67,7 @@ def marginals(indptr: Any, j: Any, values: Any, rows: Any, columns: Any) -> None
 
 
 @_jit
-def _stable_kernel(indptr: Any, j: Any, logk: Any, g: Any, power: float, kernel: Any) -> Any:
+def _stable_kernel(indptr: Any, j: Any, logk: Any, g: Any, power: Any, kernel: Any) -> Any:
     """Fill the kernel ``exp(logk + g_j - row maximum)``; return what the maxima weigh.
 
     Where marginals are relaxed a row's level matters: it returns to the row's
@@ -89,7 +89,7 @@ def _stable_kernel(indptr: Any, j: Any, logk: Any, g: Any, power: float, kernel:
         count += 1
     middle = total / max(count, 1)
     for a in range(n):
-        excess = (1.0 - power) * (level[a] - middle)
+        excess = (1.0 - power[a]) * (level[a] - middle)
         level[a] = np.exp(min(max(excess, -SILENT), SILENT))
     return level
 
@@ -105,16 +105,16 @@ def sinkhorn(
     g: Any,
     p: Any,
     q: Any,
-    power_p: float,
-    power_q: float,
+    power_p: Any,
+    power_q: Any,
     iterations: int,
     tolerance: float,
     out: Any,
 ) -> Any:
     """Scale the kernel exp(logk) towards the marginals p and q; write the plan to ``out``.
 
-    ``power`` is tau / (tau + epsilon) of the penalty tau KL(. | p): 1 asks for
-    the marginal exactly. ``g`` (m,) holds log column scalings to start from and
+    ``power`` (n,), (m,) is tau / (tau + epsilon) of the penalty tau KL(. | p): 1
+    asks for the marginal exactly. ``g`` (m,) holds log column scalings to start from and
     is replaced by the final ones. The scale of the relaxed plan as a whole is
     left to the caller. Returns (iterations, last change of the rows).
     """
@@ -126,7 +126,7 @@ def sinkhorn(
         across[e] = kernel[order[e]]
     hold = np.empty(m)  # relaxed columns remember what g has absorbed
     for b in range(m):
-        hold[b] = np.exp(min(max((power_q - 1.0) * g[b], -SILENT), SILENT))
+        hold[b] = np.exp(min(max((power_q[b] - 1.0) * g[b], -SILENT), SILENT))
     u, v = np.zeros(n), np.ones(m)
     change, done = np.inf, 0
     for _ in range(iterations):
@@ -138,7 +138,7 @@ def sinkhorn(
                 total += kernel[e] * v[j[e]]
             new = 0.0
             if total > 0.0 and p[a] > 0.0:
-                new = (p[a] / max(total, TINY)) ** power_p * level[a]
+                new = (p[a] / max(total, TINY)) ** power_p[a] * level[a]
                 change += p[a] * abs(1.0 - u[a] / new) if new > 0.0 else 0.0
             u[a] = new
         if done > 1 and change <= tolerance:
@@ -150,7 +150,7 @@ def sinkhorn(
             if q[b] <= 0.0:
                 v[b] = 0.0
             elif total > 0.0:
-                v[b] = (q[b] / max(total, TINY)) ** power_q * hold[b]
+                v[b] = (q[b] / max(total, TINY)) ** power_q[b] * hold[b]
     for a in range(n):
         for e in range(indptr[a], indptr[a + 1]):
             out[e] = u[a] * kernel[e] * v[j[e]]

@@ -23,6 +23,7 @@ from napari_stomics.methods.alignment.band import Band
 from napari_stomics.methods.alignment.structure import FusedProblem
 
 Floats = NDArray[np.floating[Any]]
+Flags = NDArray[np.bool_]
 
 _FLOOR = 1e-250  # an edge that has lost its mass may still win it back
 
@@ -97,10 +98,15 @@ class Scaling:
         Candidate matches.
     p, q
         (n,), (m,) mass asked for; spots of mass 0 take no part.
+    held
+        (n,), (m,) flags of spots whose marginals are never relaxed.
     """
 
-    def __init__(self, band: Band, p: Floats, q: Floats) -> None:
+    def __init__(
+        self, band: Band, p: Floats, q: Floats, held: tuple[Flags, Flags] | None = None
+    ) -> None:
         self.band, self.p, self.q = band, p, q
+        self.held = held or (np.zeros(len(p), bool), np.zeros(len(q), bool))
         self.potential = np.zeros(len(q))
 
     def __call__(
@@ -115,10 +121,11 @@ class Scaling:
     ) -> Floats:
         """(nnz,) kernel exp(logk) scaled towards the marginals; relaxed ones reach ``mass``."""
         band, power = self.band, 1.0 if np.isinf(tau) else tau / (tau + epsilon)
+        rows, columns = (np.where(held, 1.0, power) for held in self.held)
         out = np.empty(len(band))
         sinkhorn(
             band.indptr, band.j, band.column_indptr, band.order, band.i, logk, self.potential,
-            self.p, self.q, power, power, iterations, tolerance, out,
+            self.p, self.q, rows, columns, iterations, tolerance, out,
         )  # fmt: skip
         self.potential -= self.potential.mean()
         total = float(out.sum())
@@ -152,7 +159,7 @@ def proximal_steps(
     values, objective, change
         The first time for the start itself, with a change of infinity.
     """
-    scale = Scaling(problem.band, problem.p, problem.q)
+    scale = Scaling(problem.band, problem.p, problem.q, problem.held)
     values: Floats = np.maximum(start, 0.0) * (options.mass / max(float(start.sum()), 1e-300))
     change = np.inf
     while True:
@@ -226,7 +233,11 @@ def _price(problem: FusedProblem, values: Floats, tau: float) -> float:
     if np.isinf(tau):
         return 0.0
     rows, columns = problem.band.marginals(values)
-    return tau * (divergence(rows, problem.p) + divergence(columns, problem.q))
+    p, q = problem.p, problem.q
+    if problem.held is not None:
+        free = [~held for held in problem.held]
+        rows, p, columns, q = rows[free[0]], p[free[0]], columns[free[1]], q[free[1]]
+    return tau * (divergence(rows, p) + divergence(columns, q))
 
 
 def divergence(mass: Floats, asked: Floats) -> float:

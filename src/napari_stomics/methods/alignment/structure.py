@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from napari_stomics.methods.alignment.band import Band
 
 Floats = NDArray[np.floating[Any]]
+Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,6 +190,9 @@ class FusedProblem:
         Weight of the structure.
     p, q
         (n,), (m,) mass asked for.
+    held
+        (n,), (m,) flags of the spots that must send and receive all of it even
+        where marginals are relaxed; None for no spot.
     """
 
     band: Band
@@ -198,6 +202,7 @@ class FusedProblem:
     alpha: float
     p: Floats
     q: Floats
+    held: tuple[Flags, Flags] | None = None
 
     def gradient(self, values: Floats) -> tuple[Floats, float]:
         """(nnz,) gradient of the objective at a plan, and the objective."""

@@ -1,0 +1,290 @@
+"""Where the source lies on the target, before any spot is matched.
+
+All positions here are in units of spot pitch; see :class:`Placement`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_stomics.core.errors import UserError
+from napari_stomics.core.inputs import LandmarkPairs, SpotPair
+from napari_stomics.core.jobs import JobContext
+from napari_stomics.core.results import Candidate
+from napari_stomics.core.transforms import Affine, Transform, compose
+from napari_stomics.methods.alignment.bend import Bend, fit_bend
+from napari_stomics.methods.alignment.features import FeatureSpace
+from napari_stomics.methods.alignment.flow import Level, feature_bend
+from napari_stomics.methods.alignment.pose import Pose, find_pose
+from napari_stomics.methods.alignment.refine import PoseRefiner
+from napari_stomics.methods.alignment.rules import Pins
+
+Floats = NDArray[np.floating[Any]]
+
+_LEVELS = (Level(4.0, 4), Level(2.0, 6), Level(1.0, 6))
+_REACH = 6.0  # pitches by which a pose from a map or from landmarks may be wrong
+_FAITH = 0.05  # share of the score by which another pose must beat the known map
+_MET = 0.2  # pitches within which a pin counts as met
+_FEW = 60  # spots below which nothing is bent
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """The two sections in units of spot pitch.
+
+    Attributes
+    ----------
+    source, target
+        (n, 2), (m, 2) positions, each in its own frame.
+    pitch
+        Micrometres per unit.
+    features
+        What can be compared.
+    """
+
+    source: Floats
+    target: Floats
+    pitch: float
+    features: FeatureSpace
+
+    @classmethod
+    def of(cls, pair: SpotPair, features: FeatureSpace) -> Frame:
+        """Lay out a pair; the unit is the coarser of the two pitches."""
+        pitch = max(pair.source.pitch, pair.target.pitch)
+        a, b = pair.source.coordinates / pitch, pair.target.coordinates / pitch
+        return cls(np.asarray(a, np.float64), np.asarray(b, np.float64), pitch, features)
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """A pose and a bend of the source on the target.
+
+    Attributes
+    ----------
+    pose
+        Rigid motion, or the linear part of the map given.
+    bend
+        Displacement after it; None for none.
+    margin
+        Lead of the pose over the runner-up; NaN where no pose was searched.
+    candidates
+        Poses considered, best first.
+    """
+
+    pose: Pose
+    bend: Bend | None = None
+    margin: float = float("nan")
+    candidates: tuple[Pose, ...] = ()
+
+    def posed(self, points: Floats) -> Floats:
+        """(n, 2) points under the linear pose alone."""
+        return self.pose.apply(points)
+
+    def apply(self, points: Floats) -> Floats:
+        """(n, 2) points in the target's frame."""
+        posed = self.posed(points)
+        return posed if self.bend is None else self.bend.apply(posed)
+
+    def transform(self, pitch: float) -> Transform:
+        """Map of micrometres to micrometres."""
+        linear = self.pose.affine(pitch)
+        if self.bend is None:
+            return linear
+        return compose(linear, self.bend.grid.field(self.bend.values, pitch))
+
+    def listed(self, pitch: float) -> tuple[Candidate, ...]:
+        """Poses considered, as a registration lists them."""
+        return tuple(
+            Candidate(p.affine(pitch), float(p.score), p.mirrored, (360.0 - p.degrees) % 360)
+            for p in self.candidates
+        )
+
+
+def placement_of(transform: Transform, frame: Frame) -> Placement:
+    """Express a known map as a pose and a bend."""
+    if isinstance(transform, Affine):
+        return Placement(Pose.from_affine(transform, frame.pitch))
+    placed = transform.apply(frame.source * frame.pitch) / frame.pitch
+    sound = np.isfinite(placed).all(axis=1)
+    if sound.sum() < 3:
+        raise UserError(
+            "The known map carries hardly any spot anywhere.", "Register the sections again."
+        )
+    points, there = frame.source[sound], placed[sound]
+    pose = rigid(points, there, np.ones(len(points)), None)
+    posed = pose.apply(points)
+    bend = fit_bend(posed, there - posed, np.ones(len(posed)), length=2.0, spacing=2.0)
+    return Placement(pose, bend)
+
+
+def rigid(points: Floats, there: Floats, weights: Floats, mirrored: bool | None) -> Pose:
+    """Best rigid motion of weighted pairs (Kabsch 1976); None finds out whether it mirrors."""
+    w = weights / weights.sum()
+    a, b = w @ points, w @ there
+    u, _, vt = np.linalg.svd((points - a).T @ (w[:, None] * (there - b)))
+    sign = np.sign(np.linalg.det(u @ vt))
+    last = 1.0 if mirrored is None else sign * (-1.0 if mirrored else 1.0)
+    matrix = (u @ np.diag([1.0, last]) @ vt).T
+    return Pose(matrix, b - matrix @ a)
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user asked of the placement.
+
+    Attributes
+    ----------
+    prior
+        ``automatic``, ``registration``, ``landmarks`` or ``pinned``.
+    mirror
+        Whether the source may lie face down.
+    """
+
+    prior: str
+    mirror: bool
+
+
+def place(
+    frame: Frame,
+    pair: SpotPair,
+    landmarks: LandmarkPairs | None,
+    wishes: Wishes,
+    ctx: JobContext,
+    show: Callable[[str, Floats], None],
+) -> Placement:
+    """Find how the source lies on the target, without bending it.
+
+    Parameters
+    ----------
+    frame
+        The sections.
+    pair
+        For the map that is known.
+    landmarks
+        Landmarks to start from; those left out are not among them.
+    wishes
+        See :class:`Wishes`.
+    ctx
+        Progress and cancelling.
+    show
+        Called with a phase and placed spots, in pitches.
+
+    Raises
+    ------
+    UserError
+        If the map or the landmarks to start from are not there.
+    """
+    found = _pose(frame, pair, landmarks, wishes, ctx)
+    show("refine", found.apply(frame.source))
+    return found
+
+
+def _pose(
+    frame: Frame,
+    pair: SpotPair,
+    landmarks: LandmarkPairs | None,
+    wishes: Wishes,
+    ctx: JobContext,
+) -> Placement:
+    if wishes.prior in ("landmarks", "pinned"):
+        return _from_landmarks(frame, landmarks, ctx)
+    if wishes.prior == "registration" and pair.initial is None:
+        raise UserError(
+            "There is no registration of these sections to start from.",
+            "Register them, or choose the automatic start.",
+        )
+    known = None if pair.initial is None else placement_of(pair.initial, frame)
+    space = frame.features
+    if known is not None and (wishes.prior == "registration" or not space.searchable):
+        return _refined(frame, known)
+    search = find_pose(
+        frame.source, frame.target, space.search_source, space.search_target,
+        mirror=wishes.mirror, ctx=ctx,
+    )  # fmt: skip
+    if not space.searchable:
+        return Placement(search.best, None, search.margin, search.poses)
+    judge = _judge(frame)
+    best = judge.refine(search.best)
+    out = Placement(best, None, search.margin, (best, *search.poses[1:]))
+    if known is not None:
+        again = _refined(frame, known, judge)
+        if judge.score(again.pose) >= (1 - _FAITH) * judge.score(best):
+            return replace(again, margin=search.margin, candidates=out.candidates)
+    return out
+
+
+def _judge(frame: Frame) -> PoseRefiner:
+    space = frame.features
+    return PoseRefiner(frame.source, frame.target, space.search_source, space.search_target)
+
+
+def _refined(frame: Frame, known: Placement, judge: PoseRefiner | None = None) -> Placement:
+    """A known map made exact; one that bends is taken as it is."""
+    if known.bend is not None or not frame.features.searchable:
+        return known
+    return replace(known, pose=(judge or _judge(frame)).refine(known.pose, reach=_REACH))
+
+
+def _from_landmarks(frame: Frame, landmarks: LandmarkPairs | None, ctx: JobContext) -> Placement:
+    """Rigid fits to all and to all but one landmark, refined: the one that fits best."""
+    if landmarks is None or len(landmarks.names) < 2:
+        raise UserError(
+            f"{0 if landmarks is None else len(landmarks.names)} landmark pairs are left to "
+            "start from.",
+            "Place at least two pairs, leave fewer out, or choose the automatic start.",
+        )
+    a, b = landmarks.source_points / frame.pitch, landmarks.target_points / frame.pitch
+    subsets = [np.ones(len(a), bool)]
+    if len(a) > 2:
+        subsets += list(~np.eye(len(a), dtype=bool))
+    starts = []
+    for chosen in subsets:
+        for mirrored in (False, True) if chosen.sum() > 2 else (False,):
+            pose = rigid(a[chosen], b[chosen], np.ones(int(chosen.sum())), mirrored)
+            error = np.linalg.norm(pose.apply(a) - b, axis=1)
+            starts.append((float(np.median(error)), pose))
+    starts.sort(key=lambda s: s[0])
+    if not frame.features.searchable:
+        return Placement(starts[0][1])
+    judge, best = _judge(frame), None
+    for k, (_, start) in enumerate(starts[:4]):
+        ctx.step(k / 4, "Refining the pose from landmarks")
+        pose = judge.refine(start, reach=_REACH)
+        if best is None or pose.score > best.score:
+            best = pose
+    assert best is not None
+    return Placement(best, candidates=(best,))
+
+
+def bent(frame: Frame, found: Placement, ctx: JobContext) -> Placement | None:
+    """The placement with a bend by smoothed features; None where these ask for none."""
+    space = frame.features
+    if min(len(frame.source), len(frame.target)) < _FEW or not space.searchable:
+        return None
+    bend = feature_bend(
+        found.posed(frame.source), frame.target, (space.search_source, space.search_target),
+        _LEVELS, ctx,
+    )  # fmt: skip
+    return None if bend is None else replace(found, bend=bend)
+
+
+def pinned(frame: Frame, found: Placement, pins: Pins) -> Placement | None:
+    """The placement drawn onto the landmarks around them; None where it meets them already."""
+    at = found.apply(pins.source)
+    if np.linalg.norm(at - pins.target, axis=1).max() < _MET:
+        return None
+    posed = found.posed(frame.source)
+    before = found.apply(frame.source)
+    after = before + pins.pull(before, at)
+    bend = fit_bend(posed, after - posed, np.ones(len(posed)), length=1.5, spacing=1.5)
+    return replace(found, bend=bend)
+
+
+def pins_of(frame: Frame, landmarks: LandmarkPairs) -> Pins:
+    """Landmarks in units of pitch."""
+    return Pins(landmarks.source_points / frame.pitch, landmarks.target_points / frame.pitch)
