@@ -49,6 +49,7 @@ class DisplayedSpots:
         self._matrix = b""
         self._points: Floats = np.zeros((0, 2))
         self._frame = Affine.identity()
+        self._warped = False
         self._tree: Any = None
 
     @property
@@ -66,6 +67,23 @@ class DisplayedSpots:
         """
         self._renew()
         return self._frame
+
+    @property
+    def warped(self) -> bool:
+        """Whether a map that bends has carried the spots to where they are shown."""
+        self._renew()
+        return self._warped
+
+    @property
+    def straight(self) -> Floats:
+        """(n, 2) positions (x, y) um in the section's own frame."""
+        own_points = self._part.coordinates
+        return own_points if self._rows is None else own_points[self._rows]
+
+    @property
+    def linear(self) -> Affine:
+        """Map from the section's own frame to the canvas; the linear part of one that bends."""
+        return section_placement(self._viewer, self.section)
 
     @property
     def world(self) -> Floats:
@@ -103,6 +121,7 @@ class DisplayedSpots:
         )
         if layer is None or len(layer.data) != self._size:
             placed = section_placement(self._viewer, self.section)
+            self._warped = False
             if self._is_new(self._part, placed.matrix):
                 self._take(self._part.coordinates, placed)
             return
@@ -111,7 +130,8 @@ class DisplayedSpots:
         if not self._is_new(layer.data, affine):
             return
         shown = np.asarray(layer.data)[:, -2:][:, ::-1]
-        if tag(layer).get("unwarped") is not None:
+        self._warped = tag(layer).get("unwarped") is not None
+        if self._warped:
             self._take(shown, Affine(swap_axes(affine)))
         else:
             base = own(layer)

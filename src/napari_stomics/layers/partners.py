@@ -153,12 +153,16 @@ class PartnerGlow:
         """Follow the mouse no longer, and take everything off the canvas."""
         if not self.enabled:
             return
-        self.enabled = False
-        _drop(self.viewer.mouse_move_callbacks, self._on_move)
-        _drop(self.viewer.mouse_drag_callbacks, self._on_press)
+        self.abandon()
         self.clear()
         for glow in self._glows.values():
             glow.close()
+
+    def abandon(self) -> None:
+        """Follow the mouse no longer, and leave the layers alone: the window may be gone."""
+        self.enabled = False
+        _drop(self.viewer.mouse_move_callbacks, self._on_move)
+        _drop(self.viewer.mouse_drag_callbacks, self._on_press)
 
     @property
     def disturbed(self) -> bool:
@@ -239,8 +243,7 @@ class PartnerGlow:
 
     def _on_move(self, viewer: Any, event: Any) -> None:
         if self.disturbed:
-            if self.partners is not None and not self.pinned:
-                self.clear()
+            self.clear()
             return
         spot = self.spot_at(event)
         if self.pinned:
