@@ -90,6 +90,9 @@ class Registration:
         Micrometres per source pixel, NaN if unknown.
     converged
         Whether the optimiser reached its stopping rule.
+    matched_share, chance_share
+        Share of the cells left out of a fit that have a nucleus near, under the map
+        and under shifts that cannot be right (nuclei); NaN otherwise.
     """
 
     kind: ClassVar[str] = "registration"
@@ -108,6 +111,8 @@ class Registration:
     margin: float = float("nan")
     source_pixel_size: float = float("nan")
     converged: bool = True
+    matched_share: float = float("nan")
+    chance_share: float = float("nan")
 
     def __post_init__(self) -> None:
         for name, dtype in (("residuals", float), ("leave_one_out", float), ("outliers", bool)):
@@ -132,6 +137,9 @@ class Registration:
                 out["median_leave_one_out_um"] = float(np.median(finite))
                 out["p90_leave_one_out_um"] = float(np.quantile(finite, 0.9))
             out["outliers"] = [n for n, bad in zip(self.names, self.outliers, strict=True) if bad]
+        if np.isfinite(self.matched_share):
+            out["matched_share"] = float(self.matched_share)
+            out["chance_share"] = float(self.chance_share)
         if self.candidates:
             out["margin"] = float(self.margin)
             out["mirrored"] = self.candidates[0].mirrored

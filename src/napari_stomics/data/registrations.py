@@ -32,6 +32,8 @@ def details_of(result: Registration) -> dict[str, Any]:
         "margin": _plain([result.margin])[0],
         "source_pixel_size": _plain([result.source_pixel_size])[0],
         "converged": bool(result.converged),
+        "matched_share": _plain([result.matched_share])[0],
+        "chance_share": _plain([result.chance_share])[0],
     }
 
 
@@ -76,4 +78,6 @@ def registration_of(record: RegistrationRecord) -> Registration:
         margin=_float(more["margin"]),
         source_pixel_size=_float(more["source_pixel_size"]),
         converged=more["converged"],
+        matched_share=_float(more.get("matched_share")),
+        chance_share=_float(more.get("chance_share")),
     )

@@ -3,6 +3,7 @@
 TABLE: dict[str, str] = {
     "registration/landmarks": "napari_stomics.methods.registration.landmarks:register_landmarks",
     "registration/automatic": "napari_stomics.methods.registration.automatic:register_images",
+    "registration/nuclei": "napari_stomics.methods.registration.nuclei:register_nuclei",
     "alignment/fgw-dense": "napari_stomics.methods.alignment.dense:align_dense",
     "quality/alignment": "napari_stomics.methods.alignment.quality:judge_alignment",
     "transfer/plan-labels": "napari_stomics.methods.alignment.transfer:transfer_labels",

@@ -94,6 +94,17 @@ class Slide:
             image[..., channel] = self.glass[channel] * np.exp(-density)
         return self._grain(image, row, column)
 
+    def nuclei(self, low: Floats, high: Floats) -> Floats:
+        """(n, 2) centres (x, y) um of the nuclei that lie between two corners of the section."""
+        ix, iy = (
+            np.arange(int(low[axis] // _CELL_UM), int(high[axis] // _CELL_UM) + 1)
+            for axis in (0, 1)
+        )
+        nodes = self._nodes((ix + 0.5) * _CELL_UM, (iy + 0.5) * _CELL_UM, self.node_um)
+        cx, cy, *_, dark = self._cells(ix, iy, nodes)
+        centres = np.column_stack([cx[dark > 0], cy[dark > 0]]).astype(np.float64)
+        return centres[((centres >= low) & (centres < high)).all(axis=1)]
+
     def _nodes(self, xs: Floats, ys: Floats, step: float) -> _Nodes:
         """Evaluate tissue depth, specimen position, blotches and look on a coarse lattice."""
         pad = int(np.ceil(2 * _CELL_UM / step)) + 1
