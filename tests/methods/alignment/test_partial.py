@@ -5,6 +5,7 @@ from napari_stomics.core.errors import UserError
 from napari_stomics.methods.alignment.band import Band
 from napari_stomics.methods.alignment.exact import solve_exact
 from napari_stomics.methods.alignment.partial import partial_error, partial_masses
+from napari_stomics.methods.alignment.sparse_transport import SparseTransport
 
 from .exact_cases import sections
 
@@ -92,3 +93,29 @@ def test_a_band_that_cannot_carry_the_mass_widens(cut):
     solution = solve_exact(cut.problem(far, p=p, q=q, mass=mass))
     assert solution.values.sum() == pytest.approx(mass, rel=1e-9)
     assert len(solution.band) > n
+
+
+def test_any_mass_between_any_marginals_is_transported_without_rounding():
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        n, m = rng.integers(5, 40, 2)
+        p, q = rng.random(n) + 0.01, rng.random(m) + 0.01
+        mass = rng.uniform(0.1, 1.0) * min(p.sum(), q.sum())
+        cost = rng.random((n, m))
+        flow = SparseTransport(p, q, mass).solve(Band.full(n, m), cost.ravel())
+        plan = flow.values.reshape(n, m)
+        assert plan.sum() == pytest.approx(mass, rel=1e-12)
+        assert (plan.sum(1) <= p * (1 + 1e-12)).all()
+        assert (plan.sum(0) <= q * (1 + 1e-12)).all()
+        assert flow.stranded == 0.0
+
+
+def test_partial_transport_costs_what_pot_says():
+    import ot
+
+    rng = np.random.default_rng(1)
+    p, q = rng.dirichlet(np.ones(30)), rng.dirichlet(np.ones(25))
+    cost = rng.random((30, 25))
+    flow = SparseTransport(p, q, 0.6).solve(Band.full(30, 25), cost.ravel())
+    theirs = ot.partial.partial_wasserstein(p, q, cost, m=0.6, nb_dummies=1)
+    assert float(flow.values @ cost.ravel()) == pytest.approx((theirs * cost).sum(), rel=1e-6)

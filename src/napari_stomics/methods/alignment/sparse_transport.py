@@ -27,7 +27,7 @@ _PIVOTS = 20_000_000
 _EDGES_PER_SPOT = 5  # given to the simplex at first
 _ROUNDS = 200
 _PRICE = 1e4  # of going nowhere, in units of the spread of the costs
-_WHOLE = 2**50  # units of mass in all; a power of two, so that POT's rescaling changes nothing
+_WHOLE = 2**51  # units of mass in all; a power of two, so that POT's rescaling changes nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,10 +76,10 @@ class SparseTransport:
         if mass is None:
             wanted, mass = given, given
         # Whole numbers, so that the simplex adds and subtracts without rounding.
-        self.unit = (given + wanted - mass) / _WHOLE
-        out = _whole(p, round(given / self.unit))
-        home = _whole(q, round(wanted / self.unit))
-        moved = out.sum() + home.sum() - _WHOLE
+        self.unit = (given + wanted) / _WHOLE
+        sent = round(given / self.unit)
+        moved = float(min(round(mass / self.unit), sent, _WHOLE - sent))
+        out, home = _whole(p, sent), _whole(q, _WHOLE - sent)
         self.p = np.concatenate([out, [home.sum() - moved, moved]])
         self.q = np.concatenate([home, [out.sum() - moved, moved]])
         self._u, self._w = np.zeros(self.n + 2), np.zeros(self.m + 2)
