@@ -22,6 +22,7 @@ from napari_stomics.core.inputs import (
 )
 from napari_stomics.core.params import Params
 from napari_stomics.core.quality import QualityInputs
+from napari_stomics.core.stacks import StackInputs
 from napari_stomics.data.carry import (
     AggregationRefs,
     LabelTransferRefs,
@@ -42,6 +43,7 @@ from napari_stomics.data.references import (
     ref,
 )
 from napari_stomics.data.spot_pairs import SpotPairRefs, collect_spot_pair
+from napari_stomics.data.stacks import StackRefs, collect_stack
 
 if TYPE_CHECKING:
     from napari_stomics.data.study import Study
@@ -156,6 +158,7 @@ COLLECTORS: dict[type, Collector] = {
     LandmarkPairs: Collector(LandmarkRefs, collect_landmarks),
     ImagePair: Collector(ImagePairRefs, _image_pair),
     SpotPair: Collector(SpotPairRefs, collect_spot_pair),
+    StackInputs: Collector(StackRefs, collect_stack),
     QualityInputs: Collector(QualityRefs, collect_quality),
     LabelTransferInputs: Collector(LabelTransferRefs, collect_labels),
     ValueTransferInputs: Collector(ValueTransferRefs, collect_values),

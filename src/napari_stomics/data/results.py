@@ -20,6 +20,7 @@ from napari_stomics.core.mappings import CellMapping
 from napari_stomics.core.plans import LabelTransfer, TransportPlan
 from napari_stomics.core.quality import AlignmentQuality
 from napari_stomics.core.results import Domains, Embedding, Prediction, Registration
+from napari_stomics.core.stacks import CentreSlice, Stack
 from napari_stomics.data.build import annotate, element_name
 from napari_stomics.data.carried import (
     read_aggregation,
@@ -38,6 +39,7 @@ from napari_stomics.data.mappings import read_mapping, write_mapping
 from napari_stomics.data.plans import UNS_PREFIX, read_plan, write_plan, write_registration
 from napari_stomics.data.quality import read_quality, write_quality
 from napari_stomics.data.registrations import registration_of
+from napari_stomics.data.stacks import read_centre, read_stack, write_centre, write_stack
 
 if TYPE_CHECKING:
     from napari_stomics.data.schema import RunRecord
@@ -284,6 +286,8 @@ def _read_prediction(study: Study, key: str, run: RunRecord) -> Prediction:
 STORAGE: dict[str, Storage] = {
     Registration.kind: Storage(write_registration, _read_registration),
     TransportPlan.kind: Storage(write_plan, read_plan),
+    Stack.kind: Storage(write_stack, read_stack),
+    CentreSlice.kind: Storage(write_centre, read_centre),
     AlignmentQuality.kind: Storage(write_quality, read_quality),
     LabelTransfer.kind: Storage(_write_transfer, _read_transfer),
     CarriedValues.kind: Storage(write_values, read_values),

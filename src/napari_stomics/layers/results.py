@@ -14,6 +14,7 @@ from napari_stomics.core.mappings import CellMapping
 from napari_stomics.core.plans import LabelTransfer, TransportPlan
 from napari_stomics.core.quality import AlignmentQuality
 from napari_stomics.core.results import Domains, Embedding, Prediction, Registration
+from napari_stomics.core.stacks import CentreSlice, Stack
 from napari_stomics.core.transforms import Affine, Transform
 from napari_stomics.layers.arrows import vectors_layer
 from napari_stomics.layers.bent import bend, straighten
@@ -24,6 +25,7 @@ from napari_stomics.layers.mapping import paint_mapping
 from napari_stomics.layers.palette import natural, palette
 from napari_stomics.layers.plan import paint_plan
 from napari_stomics.layers.quality import paint_quality
+from napari_stomics.layers.stacks import paint_centre, paint_stack, unpaint_stack
 from napari_stomics.layers.tags import (
     layer_affine,
     new_tag,
@@ -95,7 +97,9 @@ def unpaint(viewer: ViewerModel, study: Study, result: Any, key: str) -> None:
     or to its own frame.
     """
     Easel(viewer, study, key).finish()
-    if isinstance(result, Registration) or getattr(result, "registration", None) is not None:
+    if isinstance(result, Stack):
+        unpaint_stack(viewer, study, result)
+    elif isinstance(result, Registration) or getattr(result, "registration", None) is not None:
         former = study.registration(result.source, result.target)
         move_section(viewer, result.source, former or Affine.identity(), result.target)
 
@@ -338,6 +342,8 @@ _PAINTERS: dict[str, Callable[[Easel, Any], None]] = {
     TransportPlan.kind: _transport_plan,
     LabelTransfer.kind: _label_transfer,
     AlignmentQuality.kind: paint_quality,
+    Stack.kind: paint_stack,
+    CentreSlice.kind: paint_centre,
     CarriedValues.kind: paint_values,
     Aggregation.kind: paint_aggregation,
     CellMapping.kind: paint_mapping,

@@ -43,6 +43,8 @@ def choices(study: Study, role: str, chosen: Mapping[str, Any]) -> list[str]:
     if kind == "plan":
         return list(dict.fromkeys(_plans(study)))
     section = _giving(chosen) if field == "giving" else chosen.get(field)
+    if isinstance(section, list | tuple):
+        section = section[0] if section else None
     if kind in _BY_SECTION and section in study.record.sections:
         return _BY_SECTION[kind](study, str(section))
     return []
