@@ -15,7 +15,7 @@ from napari_stomics.core.results import Registration
 from napari_stomics.core.transforms import ThinPlateSpline
 from napari_stomics.layers import displayed
 from napari_stomics.layers.displayed import DisplayedSpots, in_sight, look_at_points
-from napari_stomics.layers.glow import OWN, SELECTED
+from napari_stomics.layers.glow import CORNERS, OWN, SELECTED
 from napari_stomics.layers.partners import MOST, PartnerGlow, PartnerTable
 from napari_stomics.layers.results import paint
 from napari_stomics.layers.section import add_section, find_section
@@ -76,12 +76,13 @@ def lit(scene: Any, section: str) -> dict[int, float]:
         return {}
     matrix = layer.affine.affine_matrix[-3:, -3:]
     world = vertices @ matrix[:2, :2].T + matrix[:2, 2]
-    centres = world.reshape(-1, 61, 2)[:, 0, ::-1]
+    centres = world.reshape(-1, CORNERS, 2)[:, 0, ::-1]
+    rings = values.reshape(-1, CORNERS)[:, 30]  # on the ring itself
     side = "source" if section == "A" else "target"
     there = scene.glow.spots[side].world
     index = np.linalg.norm(centres[:, None] - there[None], axis=2).argmin(axis=1)
     np.testing.assert_allclose(there[index], centres, atol=1e-3)
-    return dict(zip(index.tolist(), values.reshape(-1, 61).max(axis=1).tolist(), strict=True))
+    return dict(zip(index.tolist(), rings.tolist(), strict=True))
 
 
 def test_partners_of_a_row_and_of_a_column() -> None:

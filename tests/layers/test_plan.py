@@ -207,6 +207,49 @@ def test_painting_again_renews_what_was_shown(shown) -> None:
     np.testing.assert_allclose(carried.features["Spen"], measured.features["Spen"])
 
 
+def test_what_glows_stays_above_what_is_painted_later(shown) -> None:
+    from napari_stomics.layers.partners import PartnerGlow, PartnerTable
+
+    viewer, study, plan = shown
+    glow = PartnerGlow(viewer, study, PartnerTable(plan, grid()))
+    glow.enable()
+    paint_part(viewer, study, KEY, plan_values(study, plan, "confidence"))
+    assert [tag(layer)["role"] for layer in list(viewer.layers)[-2:]] == ["glow", "glow"]
+    glow.disable()
+
+
+def test_two_answers_share_the_canvas_and_leave_it_as_it_was(shown) -> None:
+    from napari_stomics.layers.compare import CompareController
+
+    viewer, study, plan = shown
+    paint(viewer, study, replace(plan, entropy=np.full(N, 0.9)), "other")
+    layers = list(viewer.layers)
+    seen = [layer.visible for layer in layers]
+    view = CompareController(viewer, "A", "B")
+    with pytest.raises(UserError, match="Two results"):
+        view.set("results")
+    with pytest.raises(UserError, match="no layer 'confidence'"):
+        view.set("results", left=(KEY, "confidence"), right=("other", "entropy"))
+    assert view.mode == "normal"
+    assert [layer.visible for layer in layers] == seen
+    view.set("results", left=(KEY, "entropy"), right=("other", "entropy"))
+    grid_mode = viewer.canvas.grid
+    assert grid_mode.enabled
+    at = {
+        tag(layer)["result"]: grid_mode.position(viewer.layers.index(layer), viewer.layers)
+        for layer in viewer.layers
+        if layer.visible and tag(layer)["role"] == "result"
+    }
+    assert at == {KEY: (0, 0), "other": (0, 1)}
+    images = [q for q in viewer.layers if q.visible and tag(q)["role"] in ("image", "cut")]
+    places = [grid_mode.position(viewer.layers.index(q), viewer.layers) for q in images]
+    assert places == [(0, 0), (0, 1)]
+    view.leave()
+    assert list(viewer.layers) == layers
+    assert [layer.visible for layer in layers] == seen
+    assert not grid_mode.enabled
+
+
 def test_a_part_goes_alone(shown) -> None:
     viewer, study, plan = shown
     paint_part(viewer, study, KEY, plan_values(study, plan, "gene", gene="Spen"))

@@ -197,6 +197,8 @@ class CompareDock(Dock):
     def follow(self) -> None:
         """Show the mode that is on, whoever set it."""
         mode = self.mode
+        if mode not in self.buttons:  # two answers beside each other, asked for elsewhere
+            mode = "normal"
         self.buttons[mode].setChecked(True)
         self._ours = self._ours and mode != "normal"
         if mode != "flicker":

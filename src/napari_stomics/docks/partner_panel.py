@@ -54,6 +54,7 @@ class PartnerPanel(PlanPanel):
         self.status = wrapped_label()
         self.table = PartnerView()
         self.table.chosen.connect(self._on_chosen)
+        bench.comparison_changed.connect(self._follow)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
@@ -122,7 +123,9 @@ class PartnerPanel(PlanPanel):
         if self.glow is None:
             return
         with told_to_user("Partners"):
-            if self.following.isChecked() and self._up:
+            # Two answers beside each other leave no place for the other section.
+            wanted = self.following.isChecked() and self._bench.compared_mode != "results"
+            if wanted and self._up:
                 self.glow.enable()
             else:
                 self.glow.disable()

@@ -12,13 +12,13 @@ from napari_stomics.core.errors import UserError
 from napari_stomics.layers.cut import CutLayers, clip_to
 from napari_stomics.layers.planes import Checker, Swipe
 from napari_stomics.layers.snapshot import Snapshot
-from napari_stomics.layers.tags import real_viewer, tag, tagged
+from napari_stomics.layers.tags import TAG, new_tag, real_viewer, remove_layers, tag, tagged
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-Mode = Literal["normal", "overlay", "swipe", "checkerboard", "flicker", "side by side"]
+Mode = Literal["normal", "overlay", "swipe", "checkerboard", "flicker", "side by side", "results"]
 MODES: tuple[Mode, ...] = (
     "normal",
     "overlay",
@@ -27,6 +27,7 @@ MODES: tuple[Mode, ...] = (
     "flicker",
     "side by side",
 )
+"""The views of two sections; ``results`` is one of two answers about them."""
 
 
 class CompareController:
@@ -55,6 +56,7 @@ class CompareController:
         self._options: dict[str, Any] = {}
         self._snapshot: Snapshot | None = None
         self._cut: CutLayers | None = None
+        self._copies: list[Layer] = []
         self._source_on_top = True
         self._arranging = False
 
@@ -80,6 +82,8 @@ class CompareController:
             ``horizontal`` line; the target is before it). ``checkerboard``:
             ``size`` of a square in um (by default an eighth of the extent).
             ``flicker``: see :meth:`toggle`. ``side by side``: ``source_first``.
+            ``results``: ``left`` and ``right``, each a pair of a result's key and
+            the name of one of its parts; two answers in two views.
             ``normal``: as it was.
 
         Raises
@@ -87,7 +91,7 @@ class CompareController:
         UserError
             If a section has no visible layer, or an option is out of range.
         """
-        if mode not in MODES:
+        if mode not in (*MODES, "results"):
             raise UserError(f"There is no view {mode!r}.", f"Choose one of {', '.join(MODES)}.")
         if mode == "normal":
             self.leave()
@@ -98,7 +102,8 @@ class CompareController:
             self._options = options
             return
         self.leave()
-        self._require_layers()
+        if mode != "results":
+            self._require_layers()
         self._snapshot = Snapshot(self.viewer)
         self._mode, self._options = mode, options
         self.viewer.canvas.grid.enabled = False
@@ -118,6 +123,8 @@ class CompareController:
         if self._cut is not None:
             self._cut.remove()
             self._cut = None
+        remove_layers(self.viewer, self._copies)
+        self._copies = []
         if self._snapshot is not None:
             self._snapshot.restore()
             self._snapshot = None
@@ -260,6 +267,46 @@ class CompareController:
         finally:
             self._arranging = False
 
+    def _enter_results(self, options: dict[str, Any]) -> None:
+        """Show two parts of results in two views, each over the images of its section."""
+        assert self._snapshot is not None
+        sides = [tagged(self.viewer, result=k, part=p) for k, p in _sides(options)]
+        for found, (key, part) in zip(sides, _sides(options), strict=True):
+            if not found:
+                raise UserError(
+                    f"The result {key!r} has no layer {part!r} in the viewer.",
+                    "Paint it first: tick it in the list of the plan's layers.",
+                )
+        behind = [[q for s in _sections(side) for q in self._images(s)] for side in sides]
+        groups = [[*behind[0], *sides[0]], [*map(self._copy, behind[1]), *sides[1]]]
+        for layer in self.viewer.layers:
+            layer.visible = any(layer in group for group in groups)
+        longer = max(map(len, groups))
+        for group in groups:
+            while len(group) < longer:
+                group.insert(0, self._snapshot.add_spacer())
+        self._snapshot.arrange([*groups[0], *groups[1]])
+        grid = self.viewer.canvas.grid
+        grid.stride, grid.shape, grid.spacing = longer, (1, 2), 0.0
+        grid.enabled = True
+        self.viewer.canvas.overlays.scale_bar.gridded = True
+
+    def _images(self, section: str) -> list[Layer]:
+        assert self._snapshot is not None
+        return [q for q in self._snapshot.visible(section) if tag(q)["role"] == "image"]
+
+    def _copy(self, layer: Layer) -> Layer:
+        """A layer belongs to one view: what lies behind both sides is there twice."""
+        from napari.layers import Layer
+
+        data, options, kind = layer.as_layer_data_tuple()
+        entry = new_tag(tag(layer)["section"], "cut")
+        options = {**options, "name": f"{layer.name} (copy)", "metadata": {TAG: entry}}
+        copy = Layer.create(data, options, kind)
+        self.viewer.add_layer(copy)
+        self._copies.append(copy)
+        return copy
+
     # -- helpers -----------------------------------------------------------------------------
 
     def _raise_source(self) -> None:
@@ -286,6 +333,7 @@ _ENTER: dict[str, Callable[[CompareController, dict[str, Any]], None]] = {
     "checkerboard": CompareController._enter_checkerboard,
     "flicker": CompareController._enter_flicker,
     "side by side": CompareController._enter_side_by_side,
+    "results": CompareController._enter_results,
 }
 _ADJUST: dict[str, Callable[[CompareController, dict[str, Any]], None]] = {
     "overlay": CompareController._adjust_overlay,
@@ -298,7 +346,16 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "checkerboard": {"size": None},
     "flicker": {},
     "side by side": {"source_first": False},
+    "results": {"left": None, "right": None},
 }
+
+
+def _sides(options: dict[str, Any]) -> list[tuple[str, str]]:
+    return [options["left"], options["right"]]
+
+
+def _sections(layers: list[Layer]) -> list[str]:
+    return list(dict.fromkeys(str(tag(layer)["section"]) for layer in layers))
 
 
 def _checked(mode: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -310,6 +367,8 @@ def _checked(mode: str, options: dict[str, Any]) -> dict[str, Any]:
             f"It has: {', '.join(known) or 'none'}.",
         )
     merged = {**known, **options}
+    if mode == "results" and not (merged["left"] and merged["right"]):
+        raise UserError("Two results are needed to compare them.", "Choose a layer of each.")
     for name in ("opacity", "position"):
         if name in merged and not 0 <= float(merged[name]) <= 1:
             raise UserError(f"{name.capitalize()} {merged[name]} is out of range.", "Give 0 to 1.")

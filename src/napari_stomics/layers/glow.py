@@ -22,9 +22,12 @@ SELECTED = 3.0
 """Strength by which a partner that stands out is drawn."""
 _SIDES = 20
 _ANGLES = 2 * np.pi * np.arange(_SIDES) / _SIDES
+CORNERS = 1 + 5 * _SIDES
+"""Vertices of one spot that glows; the first is its middle."""
 _CIRCLE = np.column_stack([np.sin(_ANGLES), np.cos(_ANGLES)])
-_RIM = (1.35, 1.0)
-"""Outer and inner radius of the ring, in radii of a spot."""
+_RIM = (1.0, 1.45, 1.65)
+"""Radii of the ring's inner edge, outer edge and dark border, in radii of a spot."""
+_DARK = 4.0
 _FAINTEST = 0.12
 _FILL = 0.55
 """How much of the ring's opacity the disc within it has."""
@@ -113,7 +116,7 @@ class GlowLayer:
             self._nothing(),
             name=f"Partners · {self._spots.section}",
             colormap=glow_colours(),
-            contrast_limits=(0.0, SELECTED),
+            contrast_limits=(0.0, _DARK),
             shading="none",
             blending="translucent_no_depth",
             units=UNITS,
@@ -146,13 +149,17 @@ def glow_mesh(
     special = strength > 1
     size = radius * (0.75 + 0.25 * share + 0.2 * special)
     rims = [centres[:, None] + (size * rim)[:, None, None] * _CIRCLE for rim in _RIM]
-    vertices = np.concatenate([centres[:, None], rims[1], rims[1], rims[0]], axis=1)
+    inner, outer, border = rims
+    # Neighbouring bands share no vertices: each has one value throughout.
+    parts = [centres[:, None], inner, inner, outer, outer, border]
+    vertices = np.concatenate(parts, axis=1)
     bright = np.where(special, strength, _FAINTEST + (1 - _FAINTEST) * share)
     # A spot that is asked about, or stands out, is only ringed: its colour is to be seen.
     veil = np.where(special, 0.0, _FILL * bright)
     inside = np.repeat(veil[:, None], 1 + _SIDES, axis=1)
-    values = np.hstack([inside, np.repeat(bright[:, None], 2 * _SIDES, axis=1)])
-    faces = _triangles() + (np.arange(k) * (1 + 3 * _SIDES))[:, None, None]
+    ring = np.repeat(bright[:, None], 2 * _SIDES, axis=1)
+    values = np.hstack([inside, ring, np.full((k, 2 * _SIDES), _DARK)])
+    faces = _triangles() + (np.arange(k) * CORNERS)[:, None, None]
     return vertices.reshape(-1, 2), faces.reshape(-1, 3), values.ravel()
 
 
@@ -161,21 +168,23 @@ def _triangles() -> NDArray[np.int64]:
     """(t, 3) triangles of one disc with its ring."""
     here = np.arange(_SIDES)
     after = (here + 1) % _SIDES
-    a, b, c = 1, 1 + _SIDES, 1 + 2 * _SIDES
-    disc = np.column_stack([np.zeros(_SIDES, int), a + here, a + after])
-    ring = np.column_stack([b + here, b + after, c + here])
-    rest = np.column_stack([b + after, c + after, c + here])
-    return np.vstack([disc, ring, rest])
+    disc = np.column_stack([np.zeros(_SIDES, int), 1 + here, 1 + after])
+    bands = [disc]
+    for first in (1 + _SIDES, 1 + 3 * _SIDES):
+        b, c = first, first + _SIDES
+        bands.append(np.column_stack([b + here, b + after, c + here]))
+        bands.append(np.column_stack([b + after, c + after, c + here]))
+    return np.vstack(bands)
 
 
 @lru_cache(maxsize=1)
 def glow_colours() -> Any:
-    """Clear to amber up to 1, then cyan at :data:`OWN`, white at :data:`SELECTED`."""
+    """Clear to amber up to 1, then cyan at :data:`OWN`, white at :data:`SELECTED`, dark."""
     from napari.utils.colormaps import Colormap
 
     amber, cyan, white = (1.0, 0.78, 0.05), (0.1, 0.95, 1.0), (1.0, 1.0, 1.0)
     return Colormap(
-        [(*amber, 0.0), (*amber, 1.0), (*cyan, 1.0), (*white, 1.0)],
-        controls=[0.0, 1 / SELECTED, OWN / SELECTED, 1.0],
+        [(*amber, 0.0), (*amber, 1.0), (*cyan, 1.0), (*white, 1.0), (0.0, 0.0, 0.0, 0.55)],
+        controls=[0.0, 1 / _DARK, OWN / _DARK, SELECTED / _DARK, 1.0],
         name="partners",
     )

@@ -129,6 +129,7 @@ def paint_part(
             "The section was changed since; align the sections again.",
         ) from error
     layers = easel.keep()
+    _raise_marks(easel.viewer)
     for layer in layers:
         layer.visible = next((v.visible for v in values if v.part == tag(layer)["part"]), True)
     return layers
@@ -174,6 +175,16 @@ def _owner(part: str) -> str:
     """Which of :data:`PLAN_LAYERS` a part belongs to."""
     head = part.split(" ")[0]
     return head if any(layer.name == head for layer in PLAN_LAYERS) else ""
+
+
+def _raise_marks(viewer: ViewerModel) -> None:
+    """Keep what glows or is outlined above what was painted after it."""
+    if tagged(viewer, role=("cut", "spacer")):  # a comparison counts on the order
+        return
+    for layer in tagged(viewer, role=("glow", "outline")):
+        last = len(viewer.layers) - 1
+        if viewer.layers.index(layer) != last:
+            viewer.layers.move(viewer.layers.index(layer), last + 1)
 
 
 def _put(easel: Easel, values: PartValues, visible: bool) -> None:

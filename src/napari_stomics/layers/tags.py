@@ -116,7 +116,7 @@ def warp(layer: Layer, transform: Transform, placed: Affine) -> bool:
     """
     data = tag(layer).get("unwarped", None)
     data = layer.data if data is None else data
-    if isinstance(data, list) and tag(layer)["role"] == "shapes":
+    if isinstance(data, list) and tag(layer)["role"] in ("shapes", "outline"):
         moved: Any = [_carried(ring, own(layer), transform) for ring in data]
     elif hasattr(layer, "symbol") and tag(layer)["role"] not in _ON_IMAGES:
         moved = _carried(data, own(layer), transform)

@@ -71,7 +71,9 @@ def show(viewer: ViewerModel, view: View) -> list[tuple[Layer, bool]]:
     return before
 
 
-def look_at(viewer: ViewerModel, layers: Sequence[Layer], margin: float = 0.08) -> None:
+def look_at(
+    viewer: ViewerModel, layers: Sequence[Layer], margin: float = 0.08, *, fit_view: bool = False
+) -> None:
     """Point the camera at the extent of some layers.
 
     Parameters
@@ -82,6 +84,8 @@ def look_at(viewer: ViewerModel, layers: Sequence[Layer], margin: float = 0.08) 
         Layers to bring into view, visible or not; nothing happens without any.
     margin
         Share of the canvas left free on each side.
+    fit_view
+        Fit into one view of a grid instead of the whole canvas.
     """
     if not layers:
         return
@@ -90,4 +94,5 @@ def look_at(viewer: ViewerModel, layers: Sequence[Layer], margin: float = 0.08) 
     size = np.maximum(high - low, 1e-6)
     camera = viewer.scene.camera
     camera.center = (0.0, *((low + high) / 2))
-    camera.zoom = float(np.min(np.array(viewer.canvas.size) * (1 - 2 * margin) / size))
+    room = viewer.canvas.viewbox_size(viewer.layers) if fit_view else viewer.canvas.size
+    camera.zoom = float(np.min(np.array(room) * (1 - 2 * margin) / size))
