@@ -30,6 +30,8 @@ class ValueTransferInputs:
         Section that gives and section that receives, whichever way the plan was solved.
     plan
         Sparse (n, m) mass from each giving to each receiving spot.
+    coordinates
+        (n, 2) giving spots (x, y) um.
     target_ids
         (m,) receiving spots.
     asked
@@ -51,6 +53,7 @@ class ValueTransferInputs:
     source: str
     target: str
     plan: Any
+    coordinates: Floats
     target_ids: Array
     asked: Floats
     spots: Spots | None

@@ -127,6 +127,7 @@ def collect_values(study: Study, refs: ValueTransferRefs) -> ValueTransferInputs
         source=giving.name,
         target=receiving.name,
         plan=plan,
+        coordinates=giving.coordinates,
         target_ids=receiving.ids,
         asked=asked,
         spots=spots,

@@ -37,6 +37,7 @@ def case(**changes):
         source="s",
         target="t",
         plan=PLAN,
+        coordinates=np.column_stack([np.arange(3.0), np.zeros(3)]),
         target_ids=np.array(list("wxyz"), object),
         asked=np.full(m, 0.25),
         spots=spots("s", COUNTS),
@@ -153,6 +154,19 @@ def test_other_modalities_than_counts_are_carried_as_measured():
     result = run(case(spots=image, measured=None))
     np.testing.assert_allclose(result.values[0], x[0][[list(GENES).index(n) for n in result.names]])
     assert set(result.scales) == {AS_MEASURED}
+
+
+def test_smoothing_averages_the_neighbourhood_and_keeps_the_mass():
+    far = np.column_stack([[0.0, 1.0, 90.0], np.zeros(3)])
+    plain = run(case(coordinates=far, genes=("a",)))
+    smooth = run(case(coordinates=far, genes=("a",)), smoothing=1.0)
+    logs = log_depth(COUNTS)[:, 0]
+    share = 1 / (1 + np.exp(-0.5))
+    expected = share * logs[0] + (1 - share) * logs[1]
+    assert smooth.values[0, 0] == pytest.approx(expected, rel=1e-5)
+    assert smooth.partners[0] > 1.5
+    assert smooth.sd[0, 0] > 0
+    np.testing.assert_allclose(smooth.mass, plain.mass)
 
 
 def test_bad_wishes_are_refused():

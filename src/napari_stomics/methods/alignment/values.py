@@ -42,6 +42,16 @@ class ValueTransferParams(Params):
         le=50_000,
         step=100,
     )
+    smoothing: float = param(
+        0.0,
+        "Smoothing",
+        "Width of the neighbourhood of each partner that is averaged in, in spot pitches; 0 takes "
+        "the partners alone. A plan that matches one to one carries the noise of single spots, "
+        "and knows no spread.",
+        ge=0,
+        le=10,
+        step=0.5,
+    )
 
 
 @method(
@@ -81,6 +91,8 @@ def transfer_values(
             f"Carry at most {_MOST_VALUES // max(len(inputs.target_ids), 1):,} at a time.",
         )
     weights = inputs.plan.T.tocsr()
+    if params.smoothing > 0:
+        weights = weights @ neighbourhoods(inputs.coordinates, params.smoothing)
     blocks = [(x, len(genes))] if genes else []
     blocks += [(np.asarray(values)[:, None], 1) for values in inputs.columns.values()]
     values, sd = _carried(weights, blocks, ctx.part(0.05, 0.8))
@@ -109,6 +121,31 @@ def transfer_values(
         pearson=pearson,
         spearman=spearman,
     )
+
+
+def neighbourhoods(coordinates: Floats, width: float) -> Any:
+    """(n, n) sparse Gaussian weights of the spots round each spot; rows sum to 1.
+
+    Parameters
+    ----------
+    coordinates
+        (n, 2) positions (x, y) um.
+    width
+        Standard deviation in pitches (median distances to the nearest neighbour).
+    """
+    from scipy import sparse
+    from scipy.spatial import cKDTree
+
+    xy = np.asarray(coordinates, np.float64)
+    if len(xy) < 2:
+        return sparse.eye_array(len(xy), format="csr")
+    tree = cKDTree(xy)
+    sigma = width * float(np.median(np.asarray(tree.query(xy, k=2)[0])[:, 1]))
+    near = tree.sparse_distance_matrix(tree, 2.5 * sigma, output_type="coo_matrix")
+    weights = sparse.csr_array(
+        (np.exp(-0.5 * (near.data / sigma) ** 2), (near.row, near.col)), shape=(len(xy),) * 2
+    )
+    return sparse.diags_array(1 / np.asarray(weights.sum(axis=1)).ravel()) @ weights
 
 
 def correlations(measured: Floats, values: Floats) -> tuple[Floats, Floats]:
