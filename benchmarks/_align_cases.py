@@ -9,7 +9,6 @@ import numpy as np
 
 from benchmarks._harness import data_root
 from napari_stomics.core.inputs import LandmarkPairs, SpotPair, Spots
-from napari_stomics.core.transforms import Affine, Transform
 
 SEED = 11
 """Of every simulated case; defaults were chosen on other seeds."""
@@ -48,8 +47,8 @@ def simulated(n: int, seed: int = SEED, landmark_error: float | None = None, **m
     n
         Spots of the whole tissue.
     landmark_error
-        Give the method four landmarks misplaced by this many pitches (standard
-        deviation of each coordinate's... of each end); None for no landmarks.
+        Give the method four landmarks, each end misplaced by this many pitches
+        (standard deviation of each coordinate); None for no landmarks.
     more
         Parameters of the simulator.
     """
@@ -81,18 +80,22 @@ def simulated(n: int, seed: int = SEED, landmark_error: float | None = None, **m
     )
 
 
-def neighbour_label_accuracy(pair: SpotPair) -> float:
-    """How often the nearest spot in feature space has the same label: the strength of the signal."""
+def neighbour_label_accuracy(case: Case) -> float:
+    """How often the nearest spot in feature space has the same label: the strength of the signal.
+
+    Over the source spots that have a partner, so that a crop does not count as noise.
+    """
     from scipy.spatial import cKDTree
 
-    from napari_stomics.methods.alignment.features import compare_features
-    from napari_stomics.methods.alignment.fgw import FGWParams
+    from napari_stomics.methods.alignment.features import FeatureOptions, compare_features
 
-    space = compare_features(pair, FGWParams())
-    _, nearest = cKDTree(space.target).query(space.source)
+    pair = case.pair
+    space = compare_features(pair, FeatureOptions())
+    known = np.flatnonzero(case.partners >= 0)
+    _, nearest = cKDTree(space.target).query(space.source[known])
     assert pair.source.labels is not None
     assert pair.target.labels is not None
-    return float(np.mean(pair.source.labels == pair.target.labels[nearest]))
+    return float(np.mean(pair.source.labels[known] == pair.target.labels[nearest]))
 
 
 def turned(spots: Spots, degrees: float, mirror: bool = False) -> Spots:
