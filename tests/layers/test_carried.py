@@ -88,7 +88,7 @@ def test_carried_measured_and_residual_can_be_compared(shown) -> None:
     assert low == -high
     values = found["residual"].features["Th"].to_numpy()
     np.testing.assert_allclose(values, result.residual[:, 1])
-    assert "PiYG" in found["residual"].face_colormap.name
+    assert "coolwarm" in found["residual"].face_colormap.name
     assert "held out" in found["carried"].name
     assert "r = 0.70" in found["carried"].name
     np.testing.assert_allclose(found["carried"].face_color[5], [0.5, 0.5, 0.5, 1], atol=0.01)

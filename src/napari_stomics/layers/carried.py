@@ -12,10 +12,10 @@ from napari_stomics.layers.colour import auto_limits
 from napari_stomics.layers.easel import Easel
 from napari_stomics.layers.valued import Values
 
-DIVERGING = "PiYG"
-"""Its middle is neutral: no residual."""
+DIVERGING = "coolwarm"
+"""Its middle is neutral: no residual; neither end is a colour of H&E."""
 
-_NOTES = {SEEN: ", seen by the plan", HELD_OUT: ", held out"}
+_NOTES = {SEEN: "seen by the plan", HELD_OUT: "held out"}
 
 
 def paint_values(easel: Easel, result: CarriedValues, gene: str | None = None) -> None:
@@ -34,9 +34,10 @@ def paint_values(easel: Easel, result: CarriedValues, gene: str | None = None) -
     together = carried if measured is None else np.concatenate([carried, measured])
     limits = auto_limits(together, (1, 99))
     score = result.pearson[column]
-    note = f", r = {score:.2f}" if np.isfinite(score) else ""
-    note += _NOTES.get(str(result.status[column]), "")
-    title = f"{name} from {result.source} ({result.scales[column]}{note})"
+    notes = [f"r = {score:.2f}"] if np.isfinite(score) else []
+    notes += filter(None, [_NOTES.get(str(result.status[column])), str(result.scales[column])])
+    # The list of layers cuts the middle of a long name: what tells them apart comes first.
+    title = f"{name} carried from {result.source} ({', '.join(notes)})"
 
     def put(part: str, values: NDArray[Any], title: str, **how: Any) -> None:
         limits, colormap = how.get("limits"), how.get("colormap", "viridis")
@@ -55,10 +56,10 @@ def paint_values(easel: Easel, result: CarriedValues, gene: str | None = None) -
         residual = measured - carried
         high = max(abs(v) for v in auto_limits(residual, (1, 99)))
         put("measured", measured, f"{name} measured", limits=limits)
-        title, around = f"{name} measured less carried", (-high, high)
+        title, around = f"{name} residual: measured less carried", (-high, high)
         put("residual", residual, title, limits=around, colormap=DIVERGING)
-    put("sd", _numbers(result.sd[:, column]), f"{name}: spread among partners", colormap="plasma")
-    put("partners", _numbers(result.partners), "Effective number of partners", colormap="magma")
+    put("sd", _numbers(result.sd[:, column]), f"{name} spread among partners", colormap="plasma")
+    put("partners", _numbers(result.partners), "Partners, effective number", colormap="magma")
 
 
 def paint_aggregation(easel: Easel, result: Aggregation, gene: str | None = None) -> None:
@@ -67,7 +68,7 @@ def paint_aggregation(easel: Easel, result: Aggregation, gene: str | None = None
     column = _column(names, gene or easel.option("gene"), _largest(result.values))
     name = names[column]
     note = ", not finer than there" if result.finer else ""
-    title = f"{name} of {result.source} ({result.statistic} by area{note})"
+    title = f"{name} {result.statistic} by area, from {result.source}{note}"
     more = {"gene": name}
     reached = result.reached
 
@@ -82,12 +83,12 @@ def paint_aggregation(easel: Easel, result: Aggregation, gene: str | None = None
     put("aggregated", _of_column(result.values, column), title, "viridis", visible=True)
     if result.sd is not None:
         spread = _of_column(result.sd, column)
-        put("sd", spread, f"{name}: spread among contributors", "plasma")
+        put("sd", spread, f"{name} spread among contributors", "plasma")
     if np.isfinite(result.covered).any():
         covered = np.asarray(result.covered, np.float64)
-        put("covered", covered, "Share of the area covered", "magma", limits=(0.0, 1.0))
+        put("covered", covered, "Covered share of the area", "magma", limits=(0.0, 1.0))
     count = np.asarray(result.contributors, np.float64)
-    put("contributors", count, "Effective number of contributors", "magma")
+    put("contributors", count, "Contributors, effective number", "magma")
 
 
 def _column(names: list[str], wanted: Any, otherwise: int) -> int:
