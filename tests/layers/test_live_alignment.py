@@ -125,18 +125,40 @@ def test_arrows_lead_from_spots_to_barycentres_and_are_never_made_anew(viewer, l
     assert arrows not in viewer.layers
 
 
-def test_hidden_layers_are_left_alone_until_they_are_shown(viewer, live):
-    image = find_section(viewer, "B").images[0]
-    image.visible = False
-    before = image.affine.affine_matrix.copy()
-    live.show(state(grid() + 50))
-    np.testing.assert_array_equal(image.affine.affine_matrix, before)
-    image.visible = True
-    live.show(state(grid() + 50))
-    moved = image.affine.affine_matrix - before
-    np.testing.assert_allclose(moved[:2, 2], 50)
+def test_hidden_layers_follow_as_a_whole_until_they_are_shown(viewer, live):
+    spots, image = find_section(viewer, "B").spots, find_section(viewer, "B").images[0]
+    spots.visible = image.visible = False
+    before, data = image.affine.affine_matrix.copy(), spots.data
+    uneven = grid() + 50 + np.random.default_rng(0).normal(0, 5, grid().shape)
+    live.show(state(uneven))
+    assert spots.data is data
+    np.testing.assert_allclose(world(spots).mean(axis=0), uneven.mean(axis=0))
+    np.testing.assert_allclose(section_placement(viewer, "B").apply(grid()), world(spots))
+    spots.visible = True
+    live.show(state(uneven))
+    np.testing.assert_allclose(world(spots), uneven)
+    spots.visible = False
     live.close()
     np.testing.assert_array_equal(image.affine.affine_matrix, before)
+    np.testing.assert_array_equal(world(spots), grid())
+
+
+def test_landmarks_that_the_user_moves_meanwhile_stay_where_they_are_put(viewer, study, live):
+    from napari_stomics.layers.landmarks import LandmarkLayers
+    from napari_stomics.session.landmarks import LandmarkModel
+
+    marks = LandmarkModel()
+    marks.add("L1", {"B": (150.0, 90.0)})
+    shown = LandmarkLayers(viewer, marks, ("B",))
+    live.show(state(grid() + 20))
+    np.testing.assert_allclose(world(shown.layers["B"]), [[170.0, 110.0]])
+    marks.place("L1", "B", (160.0, 95.0))
+    live.show(state(grid() + 40))
+    np.testing.assert_allclose(world(shown.layers["B"]), [[200.0, 135.0]])
+    live.close()
+    np.testing.assert_allclose(world(shown.layers["B"]), [[160.0, 95.0]])
+    assert marks.positions("B") == {"L1": (160.0, 95.0)}
+    shown.close()
 
 
 def test_a_section_that_is_registered_with_a_bend_goes_back_to_its_bend(viewer, study):
@@ -177,6 +199,37 @@ def test_what_moved_the_section_meanwhile_wins(viewer, live):
     np.testing.assert_allclose(
         world(find_section(viewer, "B").spots), turned().apply(grid()), atol=1e-9
     )
+
+
+def test_a_section_moved_in_between_goes_back_to_where_it_was_moved(viewer, live):
+    live.show(state(grid() + 10, grid()))
+    move_section(viewer, "B", turned(), "A")
+    live.show(state(grid() + 30, grid()))
+    spots = find_section(viewer, "B").spots
+    np.testing.assert_allclose(world(spots), grid() + 30)
+    live.close()
+    np.testing.assert_allclose(section_placement(viewer, "B").matrix, turned().matrix)
+    np.testing.assert_allclose(world(spots), turned().apply(grid()), atol=1e-9)
+    np.testing.assert_array_equal(spots.data[:, ::-1], grid())
+    assert find_section(viewer, "B").images[0].opacity == 1.0
+
+
+def test_a_layer_added_meanwhile_belongs_where_the_section_came_from(viewer, live):
+    from napari_stomics.layers.tags import TAG, new_tag
+
+    live.show(state(grid() + 25, grid()))
+    placed = section_placement(viewer, "B")
+    layer = viewer.add_points(
+        grid()[:3, ::-1],
+        units=("um", "um"),
+        affine=np.array([[1, 0, 25.0], [0, 1, 25.0], [0, 0, 1]]),
+        metadata={TAG: new_tag("B", "result", None, placed)},
+    )
+    live.show(state(grid() + 60, grid()))
+    np.testing.assert_allclose(world(layer), grid()[:3] + 60)
+    live.close()
+    np.testing.assert_allclose(world(layer), grid()[:3], atol=1e-9)
+    np.testing.assert_allclose(placement(layer).matrix, np.eye(3), atol=1e-9)
 
 
 def test_layers_that_the_user_removes_do_no_harm(viewer, live):

@@ -104,6 +104,8 @@ class RunPanel(QWidget):
             each.setEnabled(running and not finishing)
         self.finish.setText("Stopping…" if finishing else "Stop and keep")
         self._curves.setVisible(running or len(self.objective.values) > 0)
+        self.phase.setVisible(bool(self.phase.text()))
+        self.errors.setVisible(len(self.errors.values) > 0)
 
     def _cost(self) -> str:
         """Time and memory of the run that the form describes, in words."""
@@ -146,9 +148,9 @@ class RunPanel(QWidget):
 
     def _launch(self, step: Step) -> None:
         self.job = self._bench.start(step, first=self._show.put_back, states=True)
+        self.changed.emit()
         self.show_curves([], [])
         self._show.begin(str(step.inputs["source"]), str(step.inputs["target"]))
-        self.changed.emit()
 
     # -- slots -------------------------------------------------------------------------------
 
@@ -170,9 +172,15 @@ class RunPanel(QWidget):
         if job is not self.job or not isinstance(state, AlignmentState):
             return
         self._show.show(state)
+        self.follow(state)
+
+    def follow(self, state: AlignmentState) -> None:
+        """Show the curves as they stand."""
         self.phase.setText(f"Now: {_PHASES.get(state.phase, state.phase)}")
+        self.phase.show()
         self.objective.set_values(state.objective)
         self.errors.set_values(state.marginal_errors)
+        self.errors.setVisible(len(self.errors.values) > 0)
 
     def _on_finished(self, job: Job) -> None:
         if job is self.job:

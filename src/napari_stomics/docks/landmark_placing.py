@@ -114,12 +114,16 @@ class Placing:
         self._active = active
         callbacks = self._bench.viewer.mouse_drag_callbacks
         if active:
+            self._bench.take_canvas(self._leave)
             self._view.quieten_layers()
             callbacks.append(self._on_mouse)
         elif self._on_mouse in callbacks:
             callbacks.remove(self._on_mouse)
         self._view.set_exact(active)
         self._after_change()
+
+    def _leave(self) -> None:
+        self.set_active(False)
 
     def toggle(self) -> None:
         """Switch landmark mode on or off."""

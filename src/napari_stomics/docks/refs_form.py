@@ -72,7 +72,7 @@ class RefsForm(QWidget):
                 chooser.setToolTip(field.description or "")
                 chooser.setObjectName(name)
                 self._choosers[name] = chooser
-                layout.addRow(field.title or name, chooser)
+                layout.addRow((field.title or name).replace("&", "&&"), chooser)
         self.refresh()
 
     def refresh(self) -> None:

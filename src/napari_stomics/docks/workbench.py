@@ -54,6 +54,7 @@ class Workbench(QObject):
         self._comparison: CompareController | None = None
         self._look: dict[str, Any] = {}
         self._live = ("", "")
+        self._tool: Callable[[], object] | None = None
         self._restoring = False
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
@@ -286,6 +287,12 @@ class Workbench(QObject):
                 self.leave_comparison()
             self._lay_out()
         self.live_changed.emit()
+
+    def take_canvas(self, let_go: Callable[[], object]) -> None:
+        """Have the clicks on the canvas for a tool; the one that had them lets go of them."""
+        former, self._tool = self._tool, let_go
+        if former is not None and former != let_go:
+            former()
 
     # -- painting ----------------------------------------------------------------------------
 

@@ -59,15 +59,15 @@ class _Before:
     entry: dict[str, Any]
     opacity: float
     put: Any = None
+    data_put: Any = None
 
 
 class LiveAlignment:
     """Shows the states of one alignment; :meth:`close` puts every layer back.
 
     Spots follow their own positions; images and whatever else belongs to the
-    moving section follow the affine map fitted to all of them. Hidden layers
-    are left alone until they are shown. Data are replaced in place: no layer is
-    removed and added again.
+    moving section follow the affine map fitted to all of them, as hidden layers
+    do. Data are replaced in place: no layer is removed and added again.
 
     Parameters
     ----------
@@ -84,9 +84,11 @@ class LiveAlignment:
         self._diameter = float(source.diameter)
         self._reach = _LONG * max(source_pitch(self._own), self._diameter)
         self._base = section_placement(self.viewer, target.name)
+        self._home = section_placement(self.viewer, source.name)
         self._before: dict[int, _Before] = {}
         self._rows = _subset(len(self._own), MOST_ARROWS)
         self._pose: Affine | None = None
+        self._moved = False
         self._closed = False
         # Made before anything runs: a new layer holds the window up for longer than a frame.
         self.arrows = self._new_arrows()
@@ -124,14 +126,12 @@ class LiveAlignment:
         assert self._pose is not None
         placed = self._pose.then(self._base)
         for layer in tagged(self.viewer, section=self.pair[0]):
-            if not layer.visible or tag(layer)["role"] in (ROLE, "gap"):
-                continue
-            new = id(layer) not in self._before
             before = self._remember(layer)
-            if self._is_of_spots(before):
+            if layer.visible and self._is_of_spots(before):
                 self._carry(before, positions, placed)
-            elif new or not still:
+            elif before.data_put is None and (not still or before.put is None):
                 self._place(before, placed)
+        self._moved = True
 
     def _same(self, a: Affine, b: Affine) -> bool:
         (left, top), (right, bottom) = self._own.min(axis=0), self._own.max(axis=0)
@@ -141,18 +141,19 @@ class LiveAlignment:
 
     def _remember(self, layer: Layer) -> _Before:
         before = self._before.get(id(layer))
-        if before is None:
-            before = _Before(
-                layer,
-                layer.data,
-                np.array(layer.affine.affine_matrix),
-                {name: tag(layer).get(name) for name in ("placement", "unwarped")},
-                float(layer.opacity),
-            )
-            self._before[id(layer)] = before
-            if tag(layer)["role"] == "image":
-                layer.opacity = before.opacity * _SEE_THROUGH
-        return before
+        if before is not None and not _was_moved(before):
+            return before
+        opacity = float(layer.opacity) if before is None else before.opacity
+        entry = {name: tag(layer).get(name) for name in ("placement", "unwarped")}
+        affine = np.array(layer.affine.affine_matrix)
+        if before is None and self._moved:
+            # It was added where the section lies by now; it belongs where that came from.
+            affine = layer_affine(placement(layer).inverse(), self._home) @ affine
+            entry["placement"] = self._home.matrix.tolist()
+        if before is None and tag(layer)["role"] == "image":
+            layer.opacity = opacity * _SEE_THROUGH
+        self._before[id(layer)] = _Before(layer, layer.data, affine, entry, opacity)
+        return self._before[id(layer)]
 
     def _is_of_spots(self, before: _Before) -> bool:
         """Whether a layer has one point for each spot, in the order of the spots."""
@@ -171,7 +172,6 @@ class LiveAlignment:
 
     def _carry(self, before: _Before, positions: Floats, placed: Affine) -> None:
         layer = before.layer
-        first = before.put is None
         before.put = placed.matrix
         # As a map that bends leaves them, so that whoever moves the section next undoes it.
         unwarped = before.entry["unwarped"]
@@ -180,11 +180,12 @@ class LiveAlignment:
             unwarped=before.data if unwarped is None else unwarped,
             placement=placed.matrix.tolist(),
         )
-        if first:
-            layer.data = positions[:, ::-1].copy()
-            layer.affine = layer_affine(Affine.identity(), self._base)
-        else:
+        if before.data_put is not None and layer.data is before.data_put:
             _redraw(layer, positions[:, ::-1])
+            return
+        layer.data = positions[:, ::-1].copy()
+        before.data_put = layer.data
+        layer.affine = layer_affine(Affine.identity(), self._base)
 
     @staticmethod
     def _place(before: _Before, placed: Affine) -> None:
@@ -199,9 +200,9 @@ class LiveAlignment:
         layer = before.layer
         layer.opacity = before.opacity
         set_tag(layer, of_spots=None)
-        if before.put is None or not np.array_equal(placement(layer).matrix, before.put):
+        if before.put is None or _was_moved(before):
             return  # somebody else has moved the section since
-        if layer.data is not before.data:
+        if before.data_put is not None:
             layer.data = before.data
         layer.affine = before.affine
         set_tag(layer, **before.entry)
@@ -255,7 +256,7 @@ class LiveAlignment:
             self.viewer.layers.selection = selection
 
 
-def fitted(before: Floats, after: Floats) -> Affine:
+def fitted(before: Floats, after: Floats, weights: Floats | None = None) -> Affine:
     """Affine map that carries (n, 2) points to others with least squares.
 
     Where the points do not determine it (fewer than three, or on a line) it is a shift.
@@ -265,8 +266,11 @@ def fitted(before: Floats, after: Floats) -> Affine:
     matrix = np.eye(3)
     if not len(a):
         return Affine(matrix)
-    centre_a, centre_b = a.mean(axis=0), b.mean(axis=0)
-    linear, _, rank, _ = np.linalg.lstsq(a - centre_a, b - centre_b, rcond=1e-9)
+    share = np.ones(len(a)) if weights is None else np.asarray(weights)[usable]
+    share = (share / share.sum())[:, None]
+    centre_a, centre_b = (share * a).sum(axis=0), (share * b).sum(axis=0)
+    root = np.sqrt(share)
+    linear, _, rank, _ = np.linalg.lstsq(root * (a - centre_a), root * (b - centre_b), rcond=1e-9)
     if rank == 2 and abs(np.linalg.det(linear)) > 1e-6:
         matrix[:2, :2] = linear.T
     matrix[:2, 2] = centre_b - matrix[:2, :2] @ centre_a
@@ -280,6 +284,11 @@ def source_pitch(points: Floats) -> float:
     if len(points) < 2:
         return 0.0
     return float(np.median(cKDTree(points).query(points[:2000], k=2)[0][:, 1]))
+
+
+def _was_moved(before: _Before) -> bool:
+    """Whether somebody else has moved a layer since it was put somewhere."""
+    return before.put is not None and not np.array_equal(placement(before.layer).matrix, before.put)
 
 
 def _subset(n: int, most: int) -> NDArray[np.intp]:
