@@ -296,6 +296,8 @@ class LookNextPanel(PlanPanel):
         )
         if not found.regions:
             return f"{usual} No region stands out from the rest."
+        if not found.regions[0].stands_out:
+            return f"{usual} No region stands out; these are the least certain:"
         count = len(found.regions)
         return f"{usual} {count} region{'s' if count > 1 else ''} to look at, the worst first:"
 

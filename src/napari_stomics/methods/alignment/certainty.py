@@ -9,7 +9,7 @@ landmarks left out say. Their root sum of squares is the *expected error*.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ _TELLING = 0.5
 """Reasons that amount to less than this, in pitches, are not told."""
 _ALWAYS = 3.0
 """Above this one, in pitches, everything is, however usual it is in this plan."""
+_FALLBACK = 90.0
+"""Percentile of the expected error above which spots are shown where none stands out."""
 _SPREADS = 2.5
 """Robust standard deviations above the median at which a spot stands out."""
 
@@ -89,6 +91,9 @@ class Region:
         percentile over the pairs, in pitches.
     text
         All this in words.
+    stands_out
+        Whether it is worse than what is usual in the plan; otherwise it is only
+        the least certain part of a plan in which nothing stands out.
     """
 
     spots: Indices
@@ -100,6 +105,7 @@ class Region:
     disagreement: float
     error: float
     text: str
+    stands_out: bool = True
 
 
 def row_moments(plan: Any, target_points: Floats) -> tuple[Floats, Floats]:
@@ -206,12 +212,9 @@ def doubtful_regions(
     Returns
     -------
     tuple of Region
-        The worst first; empty where nothing stands out.
+        The worst first. Where nothing stands out these are the least certain
+        tenth of the spots; empty where even they are within half a pitch.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    n = len(doubt.error)
     known: NDArray[np.bool_] = np.isfinite(doubt.error)
     if known.sum() < smallest:
         return ()
@@ -219,18 +222,37 @@ def doubtful_regions(
     usual = float(np.median(smooth[known]))
     scale = 1.4826 * float(np.median(np.abs(smooth[known] - usual)))
     limit = min(max(usual + _SPREADS * scale, _LEAST), _ALWAYS)
+    found = _joined(plan, doubt, smooth, limit, smallest)
+    if not found:
+        least = max(float(np.percentile(smooth[known], _FALLBACK)), _TELLING)
+        found = [
+            replace(r, stands_out=False) for r in _joined(plan, doubt, smooth, least, smallest)
+        ]
+    return tuple(sorted(found, key=lambda region: -region.score)[:at_most])
+
+
+def _joined(
+    plan: TransportPlan, doubt: Doubt, smooth: Floats, limit: float, smallest: int
+) -> list[Region]:
+    """Regions of neighbouring spots beyond a limit."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    n = len(doubt.error)
+    known: NDArray[np.bool_] = np.isfinite(doubt.error)
     # Either alone would take in spots whose neighbours only are in doubt, or lone ones.
     flagged: NDArray[np.bool_] = known & (smooth > limit) & (doubt.error > limit)
     inner = doubt.edges[flagged[doubt.edges].all(axis=1)]
     graph = coo_array((np.ones(len(inner)), (inner[:, 0], inner[:, 1])), shape=(n, n))
     _, member = connected_components(graph, directed=False)
+    usual = float(np.median(smooth[known]))
     excess = np.where(known, doubt.error - min(usual, _ALWAYS), 0.0)
     found = []
     for label in np.unique(member[flagged]):
         spots = np.flatnonzero((member == label) & flagged)
         if len(spots) >= smallest:
             found.append(_region(plan, doubt, spots, float(excess[spots].sum())))
-    return tuple(sorted(found, key=lambda region: -region.score)[:at_most])
+    return found
 
 
 def _averaged(values: Floats, edges: Indices) -> Floats:
@@ -255,12 +277,17 @@ def _region(plan: TransportPlan, doubt: Doubt, spots: Indices, score: float) -> 
         "disagreement": _high(doubt.disagreement[spots]),
         "error": float(np.median(doubt.error[spots])),
     }
+    text = _in_words(len(spots), **figures)
     return Region(
         spots=spots,
         partners=best_partners(plan.plan, spots),
         score=score,
-        text=_in_words(len(spots), **figures),
-        **figures,
+        text=text,
+        entropy=figures["entropy"],
+        spread=figures["spread"],
+        torn=figures["torn"],
+        disagreement=figures["disagreement"],
+        error=figures["error"],
     )
 
 
