@@ -180,3 +180,21 @@ def test_the_map_between_sections_is_used_in_its_direction(aligned, done):
     assert there.reached.mean() > 0.8
     assert back.reached.mean() > 0.8
     assert isinstance(load_result(aligned, aligned.record.runs[0]), Registration)
+
+
+def test_all_of_it_survives_the_way_to_disk(aligned, done, tmp_path):
+    from napari_stomics.data.store import save_store
+    from napari_stomics.data.study import Study, open_study
+
+    results = {}
+    for name, case in CASES.items():
+        outcome = done(case.model_copy(update={"key": name.replace(" ", "_")}))
+        results[outcome.run.id] = outcome.result
+    save_store(Study(aligned.sdata), tmp_path / "study.zarr")
+    opened = open_study(tmp_path / "study.zarr")
+    found = [run for run in opened.record.runs if run.id in results]
+    assert len(found) == len(CASES)
+    for run in found:
+        again = load_result(opened, run)
+        for field in again.__dataclass_fields__:
+            _assert_same(field, getattr(results[run.id], field), getattr(again, field))
