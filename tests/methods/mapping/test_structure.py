@@ -84,3 +84,14 @@ def test_landmarks_lie_apart_and_follow_the_seed():
     drawn = np.random.default_rng(0).choice(500, 20, replace=False)
     others = cdist(points[drawn], points[drawn]) + np.eye(20)
     assert gaps.min() > 3 * others.min()
+
+
+def test_between_two_matrices_the_order_of_products_does_not_matter():
+    rng = np.random.default_rng(0)
+    first, second = rng.uniform(size=(150, 2)), rng.uniform(size=(120, 2))
+    x = rng.uniform(size=(150, 120)).astype(np.float32)
+    for limit_a in (1000, 100):
+        for limit_b in (1000, 100):
+            a = within(first, "euclidean", exact_up_to=limit_a)
+            b = within(second, "euclidean", exact_up_to=limit_b)
+            np.testing.assert_allclose(a.across(x, b), full(a) @ x @ full(b), rtol=2e-3)

@@ -109,11 +109,12 @@ def solve(
     linear = problem.structure is None or problem.weight >= 1
     plan = np.outer(problem.p, problem.q).astype(np.float32) if start is None else start
     objective: list[float] = []
+    bent: Floats | None = None
     steps = np.geomspace(options.cooling, 1, 12) if options.cooling > 1 and not linear else [1.0]
     iterations = 1 if linear else options.iterations
     for i in range(iterations):
         ctx.step(0.1 + 0.8 * i / iterations, f"Transport, iteration {i + 1}")
-        cost = gradient(problem, plan)
+        cost = gradient(problem, plan) if bent is None else _gradient(problem, bent)
         epsilon = options.epsilon * float(steps[min(i, len(steps) - 1)])
         former, plan = plan, scaling.solve(cost, epsilon, ctx)
         if not np.isfinite(plan).all() or not plan.any():
@@ -121,7 +122,8 @@ def solve(
                 "The transport problem could not be solved in floating point.",
                 "Choose a larger entropic regularisation, or a larger marginal weight.",
             )
-        objective.append(value(problem, plan))
+        bent = _tensor_of(problem, plan)
+        objective.append(_value(problem, plan, bent))
         moved = float(np.abs(plan - former).sum() / plan.sum())
         if ctx.finishing:
             return _solution(problem, plan, objective, False, "stopped by the user")
@@ -145,13 +147,23 @@ def _solution(
 
 def gradient(problem: Problem, plan: Floats) -> Floats:
     """(n, m) gradient of the objective at a plan, per unit of its mass."""
-    w = problem.weight
-    cost = np.zeros(plan.shape, np.float32)
+    return _gradient(problem, _tensor_of(problem, plan))
+
+
+def _gradient(problem: Problem, bent: Floats | None) -> Floats:
+    w, shape = problem.weight, (len(problem.p), len(problem.q))
+    cost = np.zeros(shape, np.float32)
     if problem.cost is not None and w > 0:
         cost += np.float32(w) * problem.cost
-    if problem.structure is not None and w < 1:
-        cost += np.float32(2 * (1 - w)) * tensor(problem.structure, plan)
+    if bent is not None:
+        cost += np.float32(2 * (1 - w)) * bent
     return cost
+
+
+def _tensor_of(problem: Problem, plan: Floats) -> Floats | None:
+    if problem.structure is None or problem.weight >= 1:
+        return None
+    return tensor(problem.structure, plan)
 
 
 def tensor(structure: tuple[Distances, Distances], plan: Floats) -> Floats:
@@ -159,18 +171,24 @@ def tensor(structure: tuple[Distances, Distances], plan: Floats) -> Floats:
     a, b = structure
     mass = max(float(plan.sum()), 1e-30)
     rows, columns = plan.sum(axis=1), plan.sum(axis=0)
-    cross = b.dot(a.dot(plan).T).T
-    constant = a.squared_dot(rows)[:, None] + b.squared_dot(columns)[None, :]
-    return np.asarray((constant - 2 * cross) / mass, np.float32)
+    out = np.asarray(a.across(plan, b), np.float32)
+    out *= np.float32(-2 / mass)
+    out += np.asarray(a.squared_dot(rows) / mass, np.float32)[:, None]
+    out += np.asarray(b.squared_dot(columns) / mass, np.float32)[None, :]
+    return out
 
 
 def value(problem: Problem, plan: Floats) -> float:
     """The transport cost of a plan per unit of its mass."""
+    return _value(problem, plan, _tensor_of(problem, plan))
+
+
+def _value(problem: Problem, plan: Floats, bent: Floats | None) -> float:
     mass, total = max(float(plan.sum()), 1e-30), 0.0
     if problem.cost is not None and problem.weight > 0:
         total += problem.weight * float(np.vdot(problem.cost, plan)) / mass
-    if problem.structure is not None and problem.weight < 1:
-        total += (1 - problem.weight) * float(np.vdot(tensor(problem.structure, plan), plan)) / mass
+    if bent is not None:
+        total += (1 - problem.weight) * float(np.vdot(bent, plan)) / mass
     return total
 
 

@@ -38,9 +38,20 @@ class Distances:
         """D x for a vector or matrix x of n rows."""
         return self.left @ (x if self.right is None else self.right.T @ x)
 
+    def across(self, x: Floats, other: Distances) -> Floats:
+        """D x D' for an (n, m) matrix x, in the order that costs least."""
+        if self.right is not None:
+            return self.left @ other.dot((self.right.T @ x).T).T
+        return other.dot(self.dot(x).T).T if other.right is None else _through(self, x, other)
+
     def squared_dot(self, x: Floats) -> Floats:
         """(D∘D) x for a vector x of n entries."""
         return self.square_left @ (x if self.square_right is None else self.square_right.T @ x)
+
+
+def _through(exact: Distances, x: Floats, low: Distances) -> Floats:
+    assert low.right is not None
+    return np.asarray((exact.left @ (x @ low.right)) @ low.left.T)
 
 
 def distances_within(
