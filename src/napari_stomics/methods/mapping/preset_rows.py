@@ -45,7 +45,7 @@ ROWS: tuple[dict[str, Any], ...] = (
         "summary": "Places RNA by fused Gromov-Wasserstein transport over graphs of nearest "
         "neighbours, then cells of further modalities through it: groups by unbalanced transport "
         "of gene activity, cells by their graphs.",
-        "reference": "Yang et al. 2025, Nat Commun 16:1265",
+        "reference": "SIMO 2025, Nat Commun 16, doi:10.1038/s41467-025-56523-4",
         "params": {
             "atlas_weight": 0.9,
             "cell_distances": "hops",
