@@ -54,7 +54,7 @@ def views() -> dict[str, View]:
         "plan": View(
             "Transport plan: where each spot of Rep12 lands in Rep11, by entropy",
             images=(fixed,),
-            results={"fgw_dense": ("arrows",)},
+            results={"fgw": ("arrows",)},
         ),
         "labels": View(
             "Layers of Rep12 carried to Rep11",

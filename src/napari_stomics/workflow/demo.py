@@ -13,10 +13,10 @@ steps:
   inputs: {source: Rep12, target: Rep11}
 - method: registration/landmarks
   inputs: {source: Rep12, target: Rep11}
-- method: alignment/fgw-dense
+- method: alignment/fgw
   inputs: {source: Rep12, target: Rep11}
 - method: transfer/plan-labels
-  inputs: {plan: Rep12_to_Rep11_fgw_dense, source: Rep12, target: Rep11, column: layer}
+  inputs: {plan: Rep12_to_Rep11_fgw, source: Rep12, target: Rep11, column: layer}
 - method: fusion/concat-pcs
   inputs: {section: Rep11}
 - method: domains/gmm
