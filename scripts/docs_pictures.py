@@ -59,6 +59,7 @@ def main() -> int:
         with shown_alone(viewer, view):
             look_at(viewer, spots)
             shoot(viewer, name)
+    plan_pictures(viewer, bench)
     viewer.close()
     settle()
     print(f"{len(list(FOLDER.glob('*.jpg')))} pictures in {FOLDER}")
@@ -75,6 +76,53 @@ def window(*docks: str) -> tuple[Any, Any]:
     viewer.window.resize(1500, 950)
     open_docks(viewer.window, docks)
     return viewer, workbench(viewer)
+
+
+def plan_pictures(viewer: Any, bench: Any) -> None:
+    """Partners of a spot, a gene carried over, the next landmark, two plans."""
+    from napari_stomics.docks.layout import in_column
+    from napari_stomics.docks.look_next_panel import LookNextPanel
+    from napari_stomics.docks.partner_panel import PartnerPanel
+    from napari_stomics.docks.plan_layers_panel import PlanLayersPanel
+    from napari_stomics.layers.tags import tagged
+    from napari_stomics.layers.views import View, look_at, shown_alone
+
+    panels = partners, layers, look = (
+        PartnerPanel(bench),
+        PlanLayersPanel(bench),
+        LookNextPanel(bench),
+    )
+    viewer.window.add_dock_widget(in_column(*panels), name="A plan", tabify=True)
+    run = next(r for r in bench.session.results() if r.kind == "transport_plan")
+    for panel in panels:
+        panel.set_plan(run)
+    at_rest(bench)
+    view = View("", images=("Rep11", "Rep12"), spots=("Rep11", "Rep12"))
+    with shown_alone(viewer, view):
+        bench.comparison("Rep12", "Rep11").set("side by side")
+        look_at(viewer, tagged(viewer, role="spots"), fit_view=True)
+        partners.glow.show(("source", 100), pin=True)
+        shoot(viewer, "partners")
+        partners.glow.clear()
+        bench.leave_comparison()
+        look.step()
+        shoot(viewer, "look_next")
+        look.show_suggestion()
+        shoot(viewer, "next_landmark")
+    layers.show_gene("Penk")
+    at_rest(bench)
+    layers.beside.click()
+    shoot(viewer, "carried_gene")
+    bench.leave_comparison()
+
+
+def at_rest(bench: Any) -> None:
+    """Wait until no job runs."""
+    from napari_stomics.docks.demo import settle
+
+    while bench.runner.active():
+        settle(1)
+    settle()
 
 
 def shoot(viewer: Any, name: str) -> None:

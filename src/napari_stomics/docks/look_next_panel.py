@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from napari_stomics.core.plans import TransportPlan
     from napari_stomics.methods.alignment.next_landmark import NextLandmark
 
-_REGION, _SUGGESTED = "#ff4dd2", "#00e5ff"
+_REGION, _LANDS, _SUGGESTED = "#ff2fc8", "#ffd60a", "#00e5ff"
+"""Of the region, of where its mass lands, of the suggested landmark."""
 _ROOM = 6.0
 """The view takes in at least this many pitches round what it flies to."""
 _STILL_MS = 400
@@ -121,9 +122,12 @@ class LookNextPanel(PlanPanel):
 
     def _open(self, plan: TransportPlan) -> None:
         viewer, study = self._bench.viewer, self._bench.session.study
-        for section, ids in ((plan.source, plan.source_ids), (plan.target, plan.target_ids)):
+        for section, ids, title, colour in (
+            (plan.source, plan.source_ids, "Doubtful region", _REGION),
+            (plan.target, plan.target_ids, "Doubtful region lands", _LANDS),
+        ):
             spots = DisplayedSpots(viewer, study, section, ids)
-            self._outlines[section] = OutlineLayer(viewer, spots, "Doubtful region", _REGION)
+            self._outlines[section] = OutlineLayer(viewer, spots, title, colour)
             self._rings[section] = OutlineLayer(viewer, spots, "Suggested landmark", _SUGGESTED)
         if self._up:
             self._bind()

@@ -135,6 +135,8 @@ def rings_round(points: Floats, radius: float) -> Rings:
 
     if not len(points):
         return []
-    area = shapely.union_all(shapely.buffer(shapely.points(points), radius, quad_segs=6))
+    # Grown beyond the radius and shrunk back, the discs flow together into one smooth line.
+    grown = shapely.buffer(shapely.points(points), 1.6 * radius, quad_segs=8)
+    area = shapely.buffer(shapely.union_all(grown), -0.6 * radius, quad_segs=8)
     parts = shapely.get_parts(area)
     return [np.asarray(part.exterior.coords)[:-1] for part in parts]
