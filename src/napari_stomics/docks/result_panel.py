@@ -274,7 +274,9 @@ def _line(run: RunRecord, later: list[RunRecord]) -> str:
     mark = "" if is_converged(run) else "⚠ "
     note = "" if is_converged(run) else ", not converged"
     inputs = run.step["inputs"]
-    where = [inputs[n] for n in ("section", "source", "target", "test") if inputs.get(n)]
+    where = [
+        inputs[n] for n in ("section", "reference", "source", "target", "test") if inputs.get(n)
+    ]
     replaced = any(
         other.key == run.key and other.kind == run.kind and other.step["inputs"] == inputs
         for other in later

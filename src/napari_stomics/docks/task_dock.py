@@ -26,6 +26,9 @@ from napari_stomics.workflow.steps import Step
 _TASK_TITLES = {
     "registration": "Register sections",
     "alignment": "Align spots (optimal transport)",
+    "stack": "Align a stack of sections",
+    "quality": "Check an alignment",
+    "mapping": "Place single cells in space",
     "transfer": "Transfer and aggregate",
     "fusion": "Fuse modalities",
     "domains": "Find domains",
