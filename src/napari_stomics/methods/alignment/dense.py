@@ -224,7 +224,7 @@ def _problem(pair: SpotPair, params: DenseFGWParams, ctx: JobContext) -> _Proble
         ctx.part(0.02, 0.05),
     )
     cost = space.dense().astype(np.float64)
-    pitch = float(np.sqrt(pair.source.pitch * pair.target.pitch))
+    pitch = max(pair.source.pitch, pair.target.pitch)  # as the sparse solver counts
     places = (pair.source.coordinates / pitch, pair.target.coordinates / pitch)
     d1, d2 = (np.asarray(cdist(x, x)) for x in places)
     if params.structure == "squared":
