@@ -17,7 +17,7 @@ from napari_stomics.core.errors import UserError
 from napari_stomics.core.inputs import SpotPair, Spots
 from napari_stomics.core.jobs import JobContext
 from napari_stomics.methods.alignment._components import joint_components, matrices
-from napari_stomics.methods.alignment._signal import search_rows
+from napari_stomics.methods.alignment._search_rows import search_rows
 from napari_stomics.methods.alignment.checks import check_values, shared_columns
 
 Floats = NDArray[np.floating[Any]]
@@ -153,12 +153,12 @@ def compare_features(
 def _key(pair: SpotPair, options: FeatureOptions) -> str:
     parts: list[Any] = [options]
     for spots in (pair.source, pair.target):
-        # Positions count because the search weighs features by their smoothness in space.
-        parts += [spots.x, spots.features, spots.modality, spots.coordinates]
+        parts += [spots.x, spots.features, spots.modality]
     if options.image_weight and pair.histology is not None:
         for h in pair.histology:
             coarse = np.asarray(h.image.levels[-1])
-            parts += [coarse, h.image.levels[0].shape, h.image.to_um.matrix, h.diameter]
+            shape, frame = h.image.levels[0].shape, h.image.to_um.matrix
+            parts += [coarse, shape, frame, h.diameter, h.spots.coordinates]
     return content_key(*parts)
 
 
@@ -185,10 +185,7 @@ def _compare(pair: SpotPair, options: FeatureOptions, ctx: JobContext) -> Featur
         shares = [1 - weight, weight]
     else:
         shares = [1.0]
-    rows = search_rows(
-        [(b.search[0], b.search[1], w) for b, w in zip(blocks, shares, strict=True)],
-        (pair.source.coordinates, pair.target.coordinates),
-    )
+    rows = search_rows([(*b.search, w) for b, w in zip(blocks, shares, strict=True)])
     return FeatureSpace(
         source=_joined([b.source for b in blocks]),
         target=_joined([b.target for b in blocks]),

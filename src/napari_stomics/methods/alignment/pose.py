@@ -113,6 +113,7 @@ def find_pose(
     for i, (angle, flip, scale, window) in enumerate(runs):
         ctx.step(0.8 * i / len(runs), "Searching rotations and shifts")
         found += view.peaks(angle, flip, scale, _SHIFTS, window)
+    found = found or [view.nothing(windows)]
     maxima = view.maxima(found, step)
     close = []
     for i, candidate in enumerate(maxima[:_REFINED]):
@@ -247,15 +248,19 @@ class _View:
             place = self._onto(*_summit(values, row, column))
         return replace(start, score=score, degrees=degrees % 360, onto=place)
 
+    def nothing(self, windows: tuple[Window, ...]) -> _Candidate:
+        """What is left where no pose scores: the window's, or the centres on each other."""
+        if windows:
+            pose = windows[0].pose
+            onto = pose.apply(self.centre[None])[0]
+            return _Candidate(0.0, pose.degrees, pose.mirrored, 1.0, onto)
+        middle = self.fixed.spacing * (np.array(self.fixed.mask.shape[::-1]) - 1) / 2
+        return _Candidate(0.0, 0.0, False, 1.0, self.fixed.origin + middle)
+
     def maxima(self, found: list[_Candidate], step: float) -> list[_Candidate]:
         """Candidates without a better one beside them, best first."""
         beside = 1.5 * np.deg2rad(step) * self.radius + 2 * self.fixed.spacing
         ranked = sorted(found, key=lambda c: -c.score)
-        if not ranked:
-            nothing = (
-                self.fixed.origin + self.fixed.spacing * np.array(self.fixed.mask.shape[::-1]) / 2
-            )
-            return [_Candidate(0.0, 0.0, False, 1.0, nothing)]
         onto = np.array([c.onto for c in ranked])
         angle = np.deg2rad([c.degrees for c in ranked])
         flip = np.array([c.mirrored for c in ranked])
@@ -288,7 +293,7 @@ def _summit(values: Floats, row: int, column: int) -> tuple[float, float]:
 
 def _independent(raster: FeatureRaster) -> float:
     """Number of independent values in a raster of noise: blurred cells times telling features."""
-    variance = raster.values.reshape(len(raster.values), -1).var(axis=1)
+    variance = raster.values.var(axis=(1, 2))
     total = float((variance**2).sum())
     features = float(variance.sum()) ** 2 / total if total > 0 else 1.0
     area = 4 * np.pi * (_BLUR**2 + 1 / 6)

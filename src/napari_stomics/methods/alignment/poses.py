@@ -15,7 +15,7 @@ from napari_stomics.core.transforms import Affine
 
 Floats = NDArray[np.floating[Any]]
 
-UNSURE = 0.15
+UNSURE = 0.1
 """Margin below which a pose should be confirmed by two landmarks."""
 
 _MANY = 30_000  # spots beyond which they are pooled before they are rasterised

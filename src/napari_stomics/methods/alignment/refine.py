@@ -78,19 +78,35 @@ class PoseRefiner:
         best = level.score(pose)
         for _ in range(_STEPS):
             step = level.step(pose, model)
-            size = 1.0
-            while size > 0.1:
-                trial = moved(pose, size * step, self.centre, self.radius)
-                score = level.score(trial)
-                if score > best:
-                    break
-                size /= 2
-            else:
+            found = self._along(pose, step, level, best)
+            if found is None:
                 break
-            pose, best = trial, score
+            pose, best, size = found
             if size * float(np.linalg.norm(step)) < _ENOUGH:
                 break
         return pose
+
+    def _along(
+        self, pose: Pose, step: Floats, level: _Level, before: float
+    ) -> tuple[Pose, float, float] | None:
+        """Best pose along a step, its score and how far; None where none is better.
+
+        Noise makes slopes steep and so steps short: a step that helps is lengthened.
+        """
+        best: tuple[Pose, float, float] | None = None
+        for size in (1.0, 0.5, 0.25, 0.125):
+            trial = moved(pose, size * step, self.centre, self.radius)
+            score = level.score(trial)
+            if score > before:
+                best = trial, score, size
+                break
+        while best is not None and 1.0 <= best[2] < 8.0:
+            trial = moved(pose, 2 * best[2] * step, self.centre, self.radius)
+            score = level.score(trial)
+            if score <= best[1]:
+                break
+            best = trial, score, 2 * best[2]
+        return best
 
 
 class _Level:
