@@ -28,8 +28,9 @@ def _jit_fast(function: F) -> F:
     return out
 
 
-TINY = 1e-290  # keeps quotients of scalings finite
-SILENT = 690.0  # exponents beyond are held: exp(690) is still finite
+TINY = 1e-100  # keeps quotients of scalings finite
+SILENT = 200.0  # exponents beyond are held
+HUGE = 1e150  # scalings beyond are held: the product of two is still finite
 
 
 @_jit_fast
@@ -138,7 +139,7 @@ def sinkhorn(
                 total += kernel[e] * v[j[e]]
             new = 0.0
             if total > 0.0 and p[a] > 0.0:
-                new = (p[a] / max(total, TINY)) ** power_p[a] * level[a]
+                new = min((p[a] / max(total, TINY)) ** power_p[a] * level[a], HUGE)
                 change += p[a] * abs(1.0 - u[a] / new) if new > 0.0 else 0.0
             u[a] = new
         if done > 1 and change <= tolerance:
@@ -150,7 +151,7 @@ def sinkhorn(
             if q[b] <= 0.0:
                 v[b] = 0.0
             elif total > 0.0:
-                v[b] = (q[b] / max(total, TINY)) ** power_q[b] * hold[b]
+                v[b] = min((q[b] / max(total, TINY)) ** power_q[b] * hold[b], HUGE)
     for a in range(n):
         for e in range(indptr[a], indptr[a + 1]):
             out[e] = u[a] * kernel[e] * v[j[e]]

@@ -190,6 +190,22 @@ def feature_bend(
     return _as_bend(step.waves, found, placed)
 
 
+def _weighted(wanted: Floats, seen: Floats) -> tuple[Floats, Floats, Floats]:
+    """Misfits without their mean, the weight of each feature and that of each place.
+
+    A feature counts by what both sections say of it alike (its covariance) over
+    what they do not: one that is all noise would only blur the answer.
+    """
+    wanted, seen = wanted - wanted.mean(axis=0), seen - seen.mean(axis=0)
+    misfit = wanted - seen
+    noise = 0.5 * misfit.var(axis=0) + 1e-12
+    signal = np.clip((wanted * seen).mean(axis=0), 0.0, None)
+    weight = signal / (noise + 2 * signal) / noise
+    share = signal / (noise + signal)
+    size = (misfit**2 / (2 * noise) * share).sum(axis=1) / max(float(share.sum()), 1e-12)
+    return misfit, weight, 1 / (1 + size)
+
+
 def _as_bend(waves: Waves, found: Floats, placed: Floats) -> Bend | None:
     """The bend on a grid, drawn back while it folds."""
     shortest = float(waves.size.max()) / float(waves.numbers.max())
@@ -251,15 +267,10 @@ class _Level:
         used = self.solid & (solid > _SOLID)
         if used.sum() < 10:
             return None
-        misfit = self.wanted[used] - seen[used]
-        misfit -= misfit.mean(axis=0)  # sections are centred each on its own tissue
+        misfit, weight, robust = _weighted(self.wanted[used], seen[used])
+        robust *= _INDEPENDENT
         # The mean of both gradients is less noisy, and exact to second order.
         slope, basis = 0.5 * (slope[used] + self.slope[used]), self.basis[used]
-        noise = misfit.var(axis=0)
-        weight = 1 / (noise + 1e-3 * noise.max() + 1e-12)
-        robust = 1 / (1 + (misfit**2 * weight).mean(axis=1))
-        # Averages over neighbourhoods that overlap are not independent.
-        robust *= _INDEPENDENT
         h = np.einsum("nka,nkb,k,n->nab", slope, slope, weight, robust)
         g = np.einsum("nka,nk,k,n->na", slope, misfit, weight, robust)
         g += np.einsum("nab,nb->na", h, here[used])

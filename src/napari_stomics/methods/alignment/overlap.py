@@ -89,8 +89,9 @@ def ask_for(
     Parameters
     ----------
     overlap
-        Decides only where the marginals are partial: either section's shared
-        tissue then weighs the same, and the rest weighs nothing.
+        Unless the marginals are balanced, either section's shared tissue weighs
+        the same, and the plan as much as the smaller of the two; where they are
+        partial, the rest weighs nothing.
     marginals
         ``unbalanced``, ``balanced`` or ``partial``.
     banned
@@ -103,16 +104,17 @@ def ask_for(
     """
     n, m = len(overlap.source), len(overlap.target)
     source, target, mass = np.full(n, 1 / n), np.full(m, 1 / m), 1.0
-    p, q = source, target
-    if marginals == "partial":
-        shares = overlap.shares
-        if not min(shares) > 0:
-            raise UserError(
-                "The sections do not overlap where they were placed.",
-                "Place a few landmarks, or choose unbalanced marginals.",
-            )
+    shares = overlap.shares
+    if marginals == "partial" and not min(shares) > 0:
+        raise UserError(
+            "The sections do not overlap where they were placed.",
+            "Place a few landmarks, or choose unbalanced marginals.",
+        )
+    if marginals != "balanced" and min(shares) > 0:
         mass = min(shares)
         source, target = source * (mass / shares[0]), target * (mass / shares[1])
+    p, q = source, target
+    if marginals == "partial":
         p, q = np.where(overlap.source, source, 0.0), np.where(overlap.target, target, 0.0)
     if banned is not None:
         p, q = np.where(banned[0], 0.0, p), np.where(banned[1], 0.0, q)

@@ -18,18 +18,23 @@ from napari_stomics.core.jobs import JobContext
 from napari_stomics.core.results import Candidate
 from napari_stomics.core.transforms import Affine, Transform, compose
 from napari_stomics.methods.alignment.bend import Bend, fit_bend
-from napari_stomics.methods.alignment.features import FeatureSpace
+from napari_stomics.methods.alignment.features import FeatureSpace, unit_rows
 from napari_stomics.methods.alignment.flow import Level, feature_bend
+from napari_stomics.methods.alignment.overlap import Overlap
 from napari_stomics.methods.alignment.pose import Pose, find_pose
 from napari_stomics.methods.alignment.refine import PoseRefiner
 from napari_stomics.methods.alignment.rules import Pins
 
 Floats = NDArray[np.floating[Any]]
 
-_LEVELS = (Level(4.0, 4), Level(2.0, 6), Level(1.0, 6))
+_LEVELS = (Level(4.0, 4), Level(2.0, 6), Level(1.25, 6))
 _REACH = 6.0  # pitches by which a pose from a map or from landmarks may be wrong
 _FAITH = 0.05  # share of the score by which another pose must beat the known map
+_ON_TOP = 0.5  # pitches within which two spots lie on each other
+_STEPS = 5  # of the lattice at most
+_DRIFT = 0.5  # pitches by which a refined pose is usually wrong
 _MET = 0.2  # pitches within which a pin counts as met
+_WIDE = 64  # features beyond which the few of the pose's search bend the source
 _FEW = 60  # spots below which nothing is bent
 
 
@@ -261,15 +266,91 @@ def _from_landmarks(frame: Frame, landmarks: LandmarkPairs | None, ctx: JobConte
     return Placement(best, candidates=(best,))
 
 
+def snapped(
+    frame: Frame, found: Placement, before: Placement, overlap: Overlap
+) -> Placement | None:
+    """The placement shifted by a step of the spots' lattice, where that is more likely.
+
+    On regular arrays a plan locks in: where the tissue's outline does not hold
+    it, it may sit one spot off. Judged by the features of spots that lie on
+    each other, and by how far the plan has gone from the pose it started from.
+
+    Parameters
+    ----------
+    frame
+        The sections.
+    found, before
+        Where the plan laid the source, and where it started from.
+    overlap
+        The tissue that both hold.
+
+    Returns
+    -------
+    Placement or None
+        None where the plan lies best as it is.
+    """
+    from scipy.spatial import cKDTree
+
+    space = frame.features
+    tree: Any = cKDTree(frame.target)
+    if found.bend is not None or not space.searchable:
+        return None
+    rows = [
+        unit_rows(x - x[common].mean(axis=0))
+        for x, common in (
+            (space.search_source, overlap.source),
+            (space.search_target, overlap.target),
+        )
+    ]
+    placed = found.apply(frame.source)
+    drift = (placed - before.apply(frame.source))[overlap.source].mean(axis=0)
+
+    def likely(shift: Floats) -> tuple[float, int]:
+        gap, near = tree.query(placed + shift, distance_upper_bound=_ON_TOP)
+        on = np.flatnonzero(np.isfinite(gap))
+        if len(on) < 10:
+            return -np.inf, 0
+        alike = np.einsum("nk,nk->n", rows[0][on], rows[1][near[on]])
+        certain = float(alike.mean() / (alike.std() + 1e-12)) * np.sqrt(len(on))
+        return certain - 0.5 * float(((drift + shift) ** 2).sum()) / _DRIFT**2, len(on)
+
+    shift = np.zeros(2)
+    best, count = likely(shift)
+    steps = _lattice_steps(frame.target)
+    for _ in range(_STEPS):
+        tried = [(likely(shift + step), step) for step in steps]
+        (value, on), step = max(tried, key=lambda t: t[0][0])
+        if value <= best or on < 0.8 * count:
+            break
+        shift, best = shift + step, value
+    if not shift.any():
+        return None
+    return replace(found, pose=replace(found.pose, shift=found.pose.shift + shift))
+
+
+def _lattice_steps(points: Floats) -> Floats:
+    """(6, 2) or (4, 2) steps from a spot to its neighbours on a regular array."""
+    from scipy.spatial import cKDTree
+
+    some = points[np.random.default_rng(0).permutation(len(points))[:500]]
+    tree: Any = cKDTree(points)
+    gaps, near = tree.query(some, k=2)
+    way = (points[near[:, 1]] - some) @ np.array([1.0, 1.0j])
+    way = way / np.maximum(np.abs(way), 1e-12)
+    folds = max((4, 6), key=lambda k: abs((way**k).mean()))
+    angle = np.angle((way**folds).mean()) / folds + 2 * np.pi / folds * np.arange(folds)
+    return np.asarray(np.median(gaps[:, 1]) * np.column_stack([np.cos(angle), np.sin(angle)]))
+
+
 def bent(frame: Frame, found: Placement, ctx: JobContext) -> Placement | None:
     """The placement with a bend by smoothed features; None where these ask for none."""
     space = frame.features
     if min(len(frame.source), len(frame.target)) < _FEW or not space.searchable:
         return None
-    bend = feature_bend(
-        found.posed(frame.source), frame.target, (space.search_source, space.search_target),
-        _LEVELS, ctx,
-    )  # fmt: skip
+    rows = space.source, space.target
+    if rows[0].shape[1] > _WIDE:
+        rows = space.search_source, space.search_target
+    bend = feature_bend(found.posed(frame.source), frame.target, rows, _LEVELS, ctx)
     return None if bend is None else replace(found, bend=bend)
 
 

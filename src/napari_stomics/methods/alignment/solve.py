@@ -22,12 +22,14 @@ from napari_stomics.methods.alignment.placing import (
     pins_of,
     place,
     placement_of,
+    snapped,
 )
 from napari_stomics.methods.alignment.proximal import (
     ProximalOptions,
     Scaling,
     Solution,
     Watch,
+    relaxed_objective,
     solve_proximal,
 )
 from napari_stomics.methods.alignment.result import Account, barycentres, make_plan, rigid_of
@@ -45,6 +47,7 @@ Floats = NDArray[np.floating[Any]]
 
 _ROUNDS = 4  # times that the band follows the pose at most
 _ELSEWHERE = 4.0  # pitches: landmarks that lie so far off put a former plan aside
+_WHOLE = 0.93  # shares of overlap above which the outlines hold the sections in place
 _MOVED = 0.3  # pitches that a spot may move before the band follows
 _START_RANGE = 0.05  # cost per squared pitch of the first coupling
 _START_BLUR = 0.1  # and its entropic smoothing
@@ -67,12 +70,15 @@ class Answer:
         What was asked of the spots.
     solution
         The coupling.
+    level
+        Objective for a mass of one: what may be compared with another placement's.
     """
 
     placement: Placement
     placed: Floats
     masses: Masses
     solution: Solution
+    level: float = np.nan
 
 
 class Run:
@@ -121,7 +127,7 @@ class Run:
         if former is None:
             ctx = self.ctx.part(0.2, 0.4)
             placement = place(self.frame, self.pair, landmarks, wishes, ctx, self._show)
-            answer = self._follow(placement)
+            answer = self._snapped(self._follow(placement), placement)
             if self.params.bend and placement.bend is None:
                 answer = self._bent(answer)
         else:
@@ -166,6 +172,14 @@ class Run:
             answer = self._solved(after, solution)
         return answer
 
+    def _snapped(self, answer: Answer, before: Placement) -> Answer:
+        """The answer shifted by steps of the lattice, where outlines do not rule that out."""
+        overlap = find_overlap(answer.placement.apply(self.frame.source), self.frame.target)
+        if min(overlap.shares) > _WHOLE or self.ctx.finishing:
+            return answer
+        other = snapped(self.frame, answer.placement, before, overlap)
+        return answer if other is None else self._follow(other)
+
     def _bent(self, answer: Answer) -> Answer:
         """The answer with the section bent, if that lowers the objective."""
         if self.ctx.finishing:
@@ -175,8 +189,7 @@ class Run:
             return answer
         self._show("bend", other.apply(self.frame.source))
         again = self._solved(other, None)
-        lower = again.solution.objective[-1] < answer.solution.objective[-1]
-        return again if lower else answer
+        return again if again.level < answer.level else answer
 
     def _told(self, answer: Answer, judges: LandmarkPairs | None) -> TransportPlan:
         params, frame = self.params, self.frame
@@ -199,7 +212,8 @@ class Run:
         problem = self._problem(placement, placed, masses)
         start = self._start(problem, placed, masses, former)
         solution = self._proximal(problem, start, placed, masses.mass, self.params.relaxation)
-        return Answer(placement, placed, masses, solution)
+        level = relaxed_objective(problem, solution.values, self.params.relaxation)
+        return Answer(placement, placed, masses, solution, level)
 
     def _masses(self, placed: Floats, marginals: Marginals) -> Masses:
         return ask_for(find_overlap(placed, self.frame.target), marginals, self.rules.banned)
@@ -257,6 +271,8 @@ class Run:
             pulled = placed + self.pins.pull(placed, at)
             band = band.union(Band.nearest(pulled, frame.target, params.neighbours))
         band = self.rules.applied(band, placed, frame.target, params.neighbours)
+        if not (masses.p.all() and masses.q.all()):
+            band = band.keep((masses.p[band.i] > 0) & (masses.q[band.j] > 0))
         cost = self._cost(band, placement)
         if params.structure == "graph":
             own = LowRankDistances.graph(frame.source, params.rank)
