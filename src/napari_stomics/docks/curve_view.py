@@ -13,6 +13,8 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 
 _HEIGHT = 72
 _MARGIN = 4
+_SETTLES = 6
+"""From so many values on, the first tenth may run out of the frame."""
 _COLOURS = ("#4fc3f7", "#ffb74d", "#81c784", "#e57373")
 _FLOOR = 1e-12
 """Smallest value on a logarithmic axis."""
@@ -73,13 +75,13 @@ class CurveView(QWidget):
         known = np.flatnonzero(np.isfinite(values))
         if not len(known):
             return []
-        low, high = values[known].min(), values[known].max()
+        low, high = limits(values[known])
         span = high - low if high > low else 1.0
         across = max(len(values) - 1, 1)
         return [
             (
                 area.left() + area.width() * float(i) / across,
-                area.bottom() - area.height() * float((values[i] - low) / span),
+                area.bottom() - area.height() * float(min(max((values[i] - low) / span, 0.0), 1.0)),
             )
             for i in _thinned(known, int(area.width()))
         ]
@@ -117,6 +119,12 @@ def scaled(values: NDArray[np.float64], log: bool) -> NDArray[np.float64]:
         return values
     with np.errstate(invalid="ignore"):
         return np.asarray(np.log10(np.maximum(values, _FLOOR)))
+
+
+def limits(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Ends of the axis: the first steps often fall from so high that nothing else would show."""
+    rest = values[max(1, len(values) // 10) :] if len(values) >= _SETTLES else values
+    return float(values.min()), float(rest.max())
 
 
 def _thinned(rows: NDArray[np.intp], width: int) -> Sequence[int]:

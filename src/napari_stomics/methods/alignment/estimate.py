@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from napari_stomics.core.params import Params
 from napari_stomics.methods.alignment.dense import DenseFGWParams
+from napari_stomics.methods.alignment.fgw import FGWParams
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,25 @@ def estimate(n: int, m: int, params: Params) -> Cost | None:
     Cost or None
         Good to about a factor of three; None for a method without a model.
     """
+    if isinstance(params, FGWParams):
+        return _sparse(n, m, params)
     if isinstance(params, DenseFGWParams):
         return _dense(n, m)
     return None
+
+
+def _sparse(n: int, m: int, params: FGWParams) -> Cost:
+    """Everything grows with the spots; exact marginals take as many steps as they are given."""
+    thousands = (n + m) / 1000
+    band = params.neighbours / 32
+    genes = params.n_genes / 1000 if params.metric != "none" else 0.0
+    each = 0.07 + 0.08 * band + 0.05 * genes + (0.08 if params.bend else 0.0)
+    if params.solver == "exact":
+        each += 0.3 * band
+    elif params.marginals == "balanced":
+        each += 0.021 * params.iterations * band
+    features = 2.7 + 7.3 * genes if genes else 0.0
+    return Cost(0.3 + each * thousands, 5.0 + max(features, 1.3 + 1.6 * band) * thousands)
 
 
 def _dense(n: int, m: int) -> Cost:
