@@ -48,6 +48,7 @@ Floats = NDArray[np.floating[Any]]
 _ROUNDS = 4  # times that the band follows the pose at most
 _ELSEWHERE = 4.0  # pitches: landmarks that lie so far off put a former plan aside
 _WHOLE = 0.93  # shares of overlap above which the outlines hold the sections in place
+_LEAK = 1.02  # factor by which the objective may rise with a step of the lattice
 _MOVED = 0.3  # pitches that a spot may move before the band follows
 _START_RANGE = 0.05  # cost per squared pitch of the first coupling
 _START_BLUR = 0.1  # and its entropic smoothing
@@ -178,7 +179,11 @@ class Run:
         if min(overlap.shares) > _WHOLE or self.ctx.finishing:
             return answer
         other = snapped(self.frame, answer.placement, before, overlap)
-        return answer if other is None else self._follow(other)
+        if other is None:
+            return answer
+        again = self._follow(other)
+        # A plan leaks over cut edges, so a step inwards is always a little cheaper.
+        return again if again.level < _LEAK * answer.level else answer
 
     def _bent(self, answer: Answer) -> Answer:
         """The answer with the section bent, if that lowers the objective."""
