@@ -29,6 +29,18 @@ if TYPE_CHECKING:
     from napari_stomics.core.quality import AlignmentQuality, QualityFigure
     from napari_stomics.workflow.dossier import Comparison
 
+_TIPS = {
+    "Value": (
+        "The figure",
+        "Standard error of the figure",
+        "The same with each spot matched to its nearest under the linear pose alone",
+    ),
+    "A": (
+        "The alignment chosen above",
+        "The alignment that it is compared with",
+        "Standard error of the difference; ★ marks the better one where the difference exceeds two",
+    ),
+}
 _MARKS = {"warning": "⚠", "note": "•", "good": "✓"}
 
 
@@ -117,7 +129,7 @@ class AlignmentQualityPanel(QWidget):
     def show_quality(self, found: AlignmentQuality) -> None:
         """Show the figures of one alignment beside those of the pose alone."""
         self._verdict.setText(_remarks(found))
-        head = ("Figure", "Value", "± error", "Pose alone")
+        head = ("Figure", "Value", "±", "Pose")
         rows = [
             ([_title(f), *map(_number, (f.value, f.noise, f.baseline))], f, None)
             for f in found.figures
@@ -126,11 +138,14 @@ class AlignmentQualityPanel(QWidget):
 
     def show_comparison(self, found: Comparison) -> None:
         """Show the figures of two alignments; the better one is marked where that is sure."""
-        names = [d.name for d in found.dossiers]
         note = "" if found.same_sections else "⚠ These two do not join the same spots.\n"
+        letters = ("A", "B")
         self._verdict.setText(
             note
-            + "\n".join(f"{n}\n{_remarks(q)}" for n, q in zip(names, found.judged, strict=True))
+            + "\n".join(
+                f"{letter}: {one.name}\n{_remarks(judged)}"
+                for letter, one, judged in zip(letters, found.dossiers, found.judged, strict=True)
+            )
         )
         rows = []
         for row in found.differences:
@@ -139,7 +154,7 @@ class AlignmentQualityPanel(QWidget):
                 cells[row.better] = f"★ {cells[row.better]}"
             mark = None if row.better is None else 1 + row.better
             rows.append(([_title(row.figure), *cells, _number(row.noise)], row.figure, mark))
-        self._fill(("Figure", *names, "± error of the difference"), rows)
+        self._fill(("Figure", *letters, "±"), rows)
 
     # -- jobs --------------------------------------------------------------------------------
 
@@ -252,12 +267,15 @@ class AlignmentQualityPanel(QWidget):
             header = table.horizontalHeader()
             header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
             header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+            for column, tip in enumerate(_TIPS[head[1]]):
+                table.horizontalHeaderItem(column + 1).setToolTip(tip)
         height = table.verticalHeader().defaultSectionSize() * (min(len(rows), 14) + 1) + 6
         table.setMinimumHeight(height if rows else 0)
 
     def _dress(self) -> None:
         self._table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self._table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self._table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self._table.verticalHeader().hide()
         self._table.setAccessibleName("Figures of the alignment")
         self._plan.setAccessibleName("Alignment")

@@ -108,7 +108,7 @@ def number(value: float) -> str:
     """A number as a person reads it; a dash where it is not known."""
     if not math.isfinite(value):
         return "–"
-    if value == 0:
+    if abs(value) < 1e-6:
         return "0"
     return f"{value:.3f}" if 1e-3 <= abs(value) < 10 else f"{value:.4g}"
 

@@ -100,7 +100,7 @@ def _landmark_figures(case: Case) -> list[QualityFigure]:
     }
     value = float(np.median(errors)) if np.isfinite(errors).all() else NAN
     protocol = (
-        f"Median over {len(errors)} landmarks, carried by {how}; one pitch is {case.pitch:.0f} um."
+        f"Median over {len(errors)} landmarks, carried by {how}; one pitch is {case.pitch:.0f} µm."
     )
     if held:
         return [
@@ -182,7 +182,7 @@ def _geometry_figures(case: Case) -> list[QualityFigure]:
             better="lower", baseline=float(np.nanmedian(pose_trip)),
             meaning="Distance between a spot and where its mass comes back to when it is sent to "
             "the other section and back.",
-            protocol=f"Median over source spots; one pitch is {case.pitch:.0f} um. {POSE}",
+            protocol=f"Median over source spots; one pitch is {case.pitch:.0f} µm. {POSE}",
         ),
         QualityFigure(
             "turned_over", "Neighbourhoods turned over",

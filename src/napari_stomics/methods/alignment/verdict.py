@@ -10,6 +10,8 @@ from napari_stomics.core.plans import TransportPlan
 from napari_stomics.core.quality import QualityFigure, Remark
 from napari_stomics.methods.alignment.pose import UNSURE
 
+_FEW = 0.1
+"""Chance inconsistency of about one unmatched spot in twenty: fewer say nothing."""
 _ORDER = {"warning": 0, "note": 1, "good": 2}
 
 
@@ -83,8 +85,8 @@ def _of_landmarks(by_name: dict[str, QualityFigure], pitch: float) -> Iterable[R
         yield Remark("warning", "The alignment does not say where some landmarks go.")
         return
     words = (
-        f"Landmarks held out lie {tre.value:.0f} um off in the median ({tre.value / pitch:.1f} "
-        f"pitches; the pose alone: {tre.baseline:.0f} um)."
+        f"Landmarks held out lie {tre.value:.0f} µm off in the median ({tre.value / pitch:.1f} "
+        f"pitches; the pose alone: {tre.baseline:.0f} µm)."
     )
     yield Remark("good" if tre.value <= pitch else "warning", words)
 
@@ -137,7 +139,7 @@ def _of_matches(by_name: dict[str, QualityFigure]) -> Iterable[Remark]:
     unmatched, edges = by_name["unmatched"].value, by_name.get("edge_inconsistency")
     if unmatched > 0.5:
         yield Remark("warning", f"{unmatched:.0%} of the source's mass found no partner.")
-    if edges is not None and edges.value > 0.02 and edges.value > 0.7 * edges.chance:
+    if edges is not None and edges.chance > _FEW and edges.value > 0.7 * edges.chance:
         yield Remark(
             "warning",
             "What is unmatched lies scattered rather than together: it is noise of the solver "
