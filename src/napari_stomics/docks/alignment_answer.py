@@ -12,7 +12,7 @@ from napari_stomics.core.plans import TransportPlan
 from napari_stomics.docks.layout import button, in_row
 from napari_stomics.docks.result_text import is_converged, title, words
 from napari_stomics.docks.workbench import Workbench
-from napari_stomics.methods.alignment.pose import UNSURE
+from napari_stomics.methods.alignment.poses import UNSURE
 
 if TYPE_CHECKING:
     from napari_stomics.data.schema import RunRecord
@@ -100,16 +100,16 @@ class AnswerPanel(QWidget):
         run = self.run
         return self._session.load_result(run) if run is not None else None
 
-    def show_pair(self, source: str, target: str) -> None:
-        """Show the newest plan of these sections, or that there is none."""
-        self._pair = (source, target)
+    def show_pair(self, source: str, target: str) -> bool:
+        """Show the newest plan of these sections; say whether they are others than before."""
+        other, self._pair = self._pair != (source, target), (source, target)
         run = self.run
         for widget in (self.figures, self.go_on):
             widget.setVisible(run is not None)
         self.two_clicks.setVisible(run is not None and is_unsure(run.summary))
         if run is None:
             self.verdict.setText("These sections have not been aligned yet.")
-            return
+            return other
         self.verdict.setText(verdict_text(run))
         rows = [
             f"<tr><td style='padding-right:8px'>{html.escape(title(name))}</td>"
@@ -118,6 +118,7 @@ class AnswerPanel(QWidget):
             if name in run.summary
         ]
         self.figures.setHtml(f"<table>{''.join(rows)}</table>")
+        return other
 
     def set_busy(self, busy: bool) -> None:
         """Whether something is running that must end first."""

@@ -14,6 +14,7 @@ from napari_stomics.docks.layout import Fold, in_column
 from napari_stomics.docks.live_preview import LivePreview
 from napari_stomics.docks.live_show import LiveShow
 from napari_stomics.docks.messages import told_to_user
+from napari_stomics.docks.plan_views import PlanViews
 
 _LANDMARKS = "Landmark registration"
 
@@ -36,11 +37,13 @@ class AlignmentDock(Dock):
         self.answer = AnswerPanel(bench)
         self.constraints = ConstraintPanel(bench)
         self.preview = LivePreview(bench, self.form, self.answer, self.show_live)
+        self.views = PlanViews(bench)
         self.fill(
             in_column(
                 Fold("Align", in_column(self.form, self.run)),
                 Fold("Answer", self.answer),
                 Fold("Correct", in_column(self.preview, self.constraints)),
+                self.views,
                 stretch=True,
             )
         )
@@ -65,12 +68,14 @@ class AlignmentDock(Dock):
 
     def taken_up(self) -> None:
         """Show what happened meanwhile."""
+        self.views.taken_up()
         self._on_study()
 
     def let_go(self) -> None:
         """Give the sections back; a run goes on and is kept, a preview does not."""
         self.preview.on_discard()
         self.constraints.let_go()
+        self.views.let_go()
         self.show_live.end()
 
     # -- keeping in step ---------------------------------------------------------------------
@@ -84,10 +89,12 @@ class AlignmentDock(Dock):
         source, target = self.form.pair
         if self._bench.live not in (("", ""), (source, target)):
             self.preview.on_discard()
-        self.answer.show_pair(source, target)
+        other = self.answer.show_pair(source, target)
         self.constraints.show_pair(source, target)
         self.run.refresh()
         self.preview.refresh()
+        if other:
+            self._show_curves()
 
     def _on_run(self) -> None:
         if self.run.is_running:
@@ -107,6 +114,8 @@ class AlignmentDock(Dock):
 
     def _show_curves(self) -> None:
         """Show how the newest plan came about, unless another is being made."""
+        busy = self.run.is_running or self.preview.is_busy
+        self.views.show_run(None if busy else self.answer.run, self.answer.plan_name)
         if not self.run.is_running:
             plan = self.preview.plan
             known = ([], []) if plan is None else (plan.objective, plan.marginal_errors)

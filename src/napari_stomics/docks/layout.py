@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from weakref import WeakMethod
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QHBoxLayout,
     QPushButton,
@@ -31,6 +31,9 @@ class Fold(QWidget):
         Whether it is open at first.
     """
 
+    toggled = Signal(bool)
+    """It was opened or closed."""
+
     def __init__(self, title: str, content: QWidget, shown: bool = True) -> None:
         super().__init__()
         self.content = content
@@ -52,6 +55,12 @@ class Fold(QWidget):
         self._head.toggled.connect(self._fold)
         self._head.setChecked(shown)
         self._fold(shown)
+        self._head.toggled.connect(self.toggled)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether what is below the heading is shown."""
+        return bool(self._head.isChecked())
 
     def open(self) -> None:
         """Show what is below the heading."""
