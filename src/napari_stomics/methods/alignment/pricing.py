@@ -126,13 +126,17 @@ class _Lowest:
         self.who = np.full((count, m), -1)
 
     def see(self, block: Floats, ids: Any) -> None:
+        # Once nearly settled, hardly any column has a match of negative price.
+        at = np.flatnonzero(block.min(axis=0, initial=0.0) < -self.tolerance)
+        if not len(at):
+            return
         count = len(self.who)
-        both = np.concatenate([self.price, block])
+        both = np.concatenate([self.price[:, at], block[:, at]])
         top = np.argpartition(both, count - 1, axis=0)[:count]
         names = np.asarray(ids)[np.maximum(top - count, 0)]
-        before = np.take_along_axis(self.who, np.minimum(top, count - 1), axis=0)
-        self.price = np.take_along_axis(both, top, axis=0)
-        self.who = np.where(top < count, before, names)
+        before = np.take_along_axis(self.who[:, at], np.minimum(top, count - 1), axis=0)
+        self.price[:, at] = np.take_along_axis(both, top, axis=0)
+        self.who[:, at] = np.where(top < count, before, names)
 
     def found(self, asked: Flags) -> NDArray[np.int64]:
         """(2, k) source and target spots of the entries below minus the tolerance."""
