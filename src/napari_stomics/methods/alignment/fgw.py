@@ -15,7 +15,7 @@ from napari_stomics.core.registry import method
 from napari_stomics.methods.alignment.checks import check_pair
 from napari_stomics.methods.alignment.features import FeatureOptions, compare_features
 from napari_stomics.methods.alignment.placing import Frame, Wishes
-from napari_stomics.methods.alignment.pose import UNSURE
+from napari_stomics.methods.alignment.poses import UNSURE
 
 Floats = NDArray[np.floating[Any]]
 

@@ -20,8 +20,10 @@ from napari_stomics.core.transforms import Affine, Transform, compose
 from napari_stomics.methods.alignment.bend import Bend, fit_bend
 from napari_stomics.methods.alignment.features import FeatureSpace, unit_rows
 from napari_stomics.methods.alignment.flow import Level, feature_bend
+from napari_stomics.methods.alignment.landmark_pose import pose_from_landmarks
 from napari_stomics.methods.alignment.overlap import Overlap
-from napari_stomics.methods.alignment.pose import Pose, find_pose
+from napari_stomics.methods.alignment.pose import find_pose
+from napari_stomics.methods.alignment.poses import Pose
 from napari_stomics.methods.alignment.refine import PoseRefiner
 from napari_stomics.methods.alignment.rules import Pins
 
@@ -197,7 +199,7 @@ def _pose(
     ctx: JobContext,
 ) -> Placement:
     if wishes.prior in ("landmarks", "pinned"):
-        return _from_landmarks(frame, landmarks, ctx)
+        return _from_landmarks(frame, landmarks, wishes.mirror, ctx)
     if wishes.prior == "registration" and pair.initial is None:
         raise UserError(
             "There is no registration of these sections to start from.",
@@ -235,35 +237,28 @@ def _refined(frame: Frame, known: Placement, judge: PoseRefiner | None = None) -
     return replace(known, pose=(judge or _judge(frame)).refine(known.pose, reach=_REACH))
 
 
-def _from_landmarks(frame: Frame, landmarks: LandmarkPairs | None, ctx: JobContext) -> Placement:
-    """Rigid fits to all and to all but one landmark, refined: the one that fits best."""
+def _from_landmarks(
+    frame: Frame, landmarks: LandmarkPairs | None, mirror: bool, ctx: JobContext
+) -> Placement:
+    """A robust fit to the landmarks, refined on the features."""
     if landmarks is None or len(landmarks.names) < 2:
         raise UserError(
             f"{0 if landmarks is None else len(landmarks.names)} landmark pairs are left to "
             "start from.",
             "Place at least two pairs, leave fewer out, or choose the automatic start.",
         )
-    a, b = landmarks.source_points / frame.pitch, landmarks.target_points / frame.pitch
-    subsets = [np.ones(len(a), bool)]
-    if len(a) > 2:
-        subsets += list(~np.eye(len(a), dtype=bool))
-    starts = []
-    for chosen in subsets:
-        for mirrored in (False, True) if chosen.sum() > 2 else (False,):
-            pose = rigid(a[chosen], b[chosen], np.ones(int(chosen.sum())), mirrored)
-            error = np.linalg.norm(pose.apply(a) - b, axis=1)
-            starts.append((float(np.median(error)), pose))
-    starts.sort(key=lambda s: s[0])
-    if not frame.features.searchable:
-        return Placement(starts[0][1])
-    judge, best = _judge(frame), None
-    for k, (_, start) in enumerate(starts[:4]):
-        ctx.step(k / 4, "Refining the pose from landmarks")
-        pose = judge.refine(start, reach=_REACH)
-        if best is None or pose.score > best.score:
-            best = pose
-    assert best is not None
-    return Placement(best, candidates=(best,))
+    pins, space = pins_of(frame, landmarks), frame.features
+    found = pose_from_landmarks(
+        pins.source, pins.target, frame.source, frame.target,
+        space.search_source, space.search_target, mirror=mirror, ctx=ctx,
+    )  # fmt: skip
+    if found.outliers.any():
+        names = [n for n, out in zip(landmarks.names, found.outliers, strict=True) if out]
+        ctx.warn(
+            f"{', '.join(names)} {'disagrees' if len(names) == 1 else 'disagree'} with the other "
+            "landmarks and did not count for the start: check where they were placed."
+        )
+    return Placement(found.pose, candidates=(found.pose,))
 
 
 def snapped(

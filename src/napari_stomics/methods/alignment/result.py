@@ -15,7 +15,7 @@ from napari_stomics.methods.alignment.bend import fold_fraction
 from napari_stomics.methods.alignment.dense import row_entropy
 from napari_stomics.methods.alignment.overlap import Masses
 from napari_stomics.methods.alignment.placing import Frame, Placement, rigid
-from napari_stomics.methods.alignment.pose import Pose
+from napari_stomics.methods.alignment.poses import Pose
 from napari_stomics.methods.alignment.proximal import Solution
 
 Floats = NDArray[np.floating[Any]]

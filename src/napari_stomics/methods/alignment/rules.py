@@ -16,8 +16,8 @@ Floats = NDArray[np.floating[Any]]
 Flags = NDArray[np.bool_]
 
 _REACH = 4.0  # pitches over which a pin is felt (standard deviation)
-_FORCE = 0.3  # cost per squared pitch away from a pin's partner
-_MOST = 6.0  # cost of a pin at most
+_FORCE = 1.0  # cost per squared pitch away from a pin's partner
+_MOST = 10.0  # cost of a pin at most
 
 
 class Rules:

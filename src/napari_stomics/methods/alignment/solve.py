@@ -52,8 +52,8 @@ _LEAK = 1.02  # factor by which the objective may rise with a step of the lattic
 _MOVED = 0.3  # pitches that a spot may move before the band follows
 _START_RANGE = 0.05  # cost per squared pitch of the first coupling
 _START_BLUR = 0.1  # and its entropic smoothing
-_START_SCALING = 30
-_INNER = {False: 20, True: 200}  # scaling steps within each, at relaxed and at exact marginals
+_START_SCALING = 15
+_INNER = {False: 10, True: 200}  # scaling steps within each, at relaxed and at exact marginals
 _REVIVED = 1e-2  # of a former plan is spread again, so that it can change
 
 
@@ -122,23 +122,31 @@ class Run:
         wishes
             How to start.
         """
+        pins = None
         if wishes.prior == "pinned" and landmarks is not None:
-            self.pins = pins_of(self.frame, landmarks)
+            pins = pins_of(self.frame, landmarks)
         former = self._former(landmarks)
-        if former is None:
+        if former is not None:
+            self.pins = pins
+            answer = self._follow(self._pulled(former))
+        else:
             ctx = self.ctx.part(0.2, 0.4)
             placement = place(self.frame, self.pair, landmarks, wishes, ctx, self._show)
             answer = self._snapped(self._follow(placement), placement)
             if self.params.bend and placement.bend is None:
                 answer = self._bent(answer)
-        else:
-            answer = self._follow(former)
-        if self.pins is not None and self.params.bend:
-            held = pinned(self.frame, answer.placement, self.pins)
-            answer = answer if held is None else self._solved(held, answer.solution)
+            if pins is not None:  # which had to wait until the pose was found
+                self.pins = pins
+                answer = self._solved(self._pulled(answer.placement), answer.solution)
         if self.exact or self.params.marginals == "balanced":
             answer = self._strict(answer)
         return self._told(answer, judges)
+
+    def _pulled(self, placement: Placement) -> Placement:
+        """The placement bent onto the pins, where there are any and bending is allowed."""
+        if self.pins is None or not self.params.bend:
+            return placement
+        return pinned(self.frame, placement, self.pins) or placement
 
     def _former(self, landmarks: LandmarkPairs | None) -> Placement | None:
         """Where a former plan laid the source; None where it cannot be gone on from."""

@@ -66,7 +66,7 @@ class LowRankDistances:
         return cls(cdist(points, landmarks), core)
 
     @classmethod
-    def graph(cls, points: Floats, rank: int = 48, neighbours: int = 6) -> LowRankDistances:
+    def graph(cls, points: Floats, rank: int = 48, neighbours: int = 12) -> LowRankDistances:
         """Lengths of the shortest paths through the graph of nearest neighbours.
 
         Parts of the section that the graph does not join are as far apart as
