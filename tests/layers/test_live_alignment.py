@@ -248,6 +248,26 @@ def test_a_state_of_other_spots_is_ignored(viewer, live):
     assert_same(before, state_of(viewer))
 
 
+@pytest.mark.parametrize("map_", ["none", "linear", "bend"])
+def test_taken_over_nothing_moves_yet(map_, viewer, study):
+    if map_ == "linear":
+        move_section(viewer, "B", turned(), "A")
+    elif map_ == "bend":
+        rng = np.random.default_rng(1)
+        corners = grid()[::5]
+        moved = turned().apply(corners) + rng.normal(0, 6, corners.shape)
+        move_section(viewer, "B", ThinPlateSpline.fit(corners, moved), "A")
+    spots = find_section(viewer, "B").spots
+    before, places = state_of(viewer), world(spots)
+    live = LiveAlignment(viewer, study.section("B"), study.section("A"))
+    live.prepare()
+    np.testing.assert_allclose(world(spots), places, atol=1e-9)
+    live.show(state(grid(), grid()))
+    np.testing.assert_allclose(world(spots), grid())
+    live.close()
+    assert_same(before, state_of(viewer))
+
+
 def test_a_small_step_of_the_pose_does_not_touch_the_image(viewer, live):
     image = find_section(viewer, "B").images[0]
     live.show(state(grid() + 10))

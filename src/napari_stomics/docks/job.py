@@ -66,6 +66,7 @@ class Job:
         self._orders = self._mailbox.orders
         self._deadline: float | None = None
         self._next_state = 0.0
+        self._shown_at: float | None = None
         self._committing = False
         self._activity: ActivityBar | None = None
         self._activity_shown = 0.0

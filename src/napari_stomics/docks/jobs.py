@@ -247,11 +247,17 @@ class JobRunner(QObject):
     def _pass_state(self, job: Job, box: Mailbox, last: bool) -> None:
         """Hand on the latest state; what came between is skipped on purpose."""
         began = time.monotonic()
+        if job._shown_at is not None:
+            # What the loop was late by went into drawing the state before.
+            late = began - job._shown_at - POLL_MS / 1000
+            job._next_state = max(job._next_state, job._shown_at + late / STATES_SHARE)
+            job._shown_at = None
         if not job.is_active or (began < job._next_state and not last):
             return
         for state in box.take_state():
             self.state_shown.emit(job, state)
             took = time.monotonic() - began
+            job._shown_at = began
             job._next_state = began + max(STATES_EVERY_S, took / STATES_SHARE)
 
     def _show_in_activity_dock(self, job: Job) -> None:

@@ -173,7 +173,7 @@ class LivePreview(QWidget):
             on_done=self._bench.while_open(self._take),
             on_failed=self._on_failed,
             owner=self,
-            threads=job_threads(),
+            threads=job_threads(prepared.resolved.step.method),
             states=True,
         )
         self._show.begin(source, target)

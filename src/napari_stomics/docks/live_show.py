@@ -47,6 +47,7 @@ class LiveShow:
                 self._live = LiveAlignment(
                     self._bench.viewer, study.section(source), study.section(target)
                 )
+                self._live.prepare()
 
     def show(self, state: AlignmentState) -> None:
         """Show where the alignment stands."""

@@ -18,6 +18,7 @@ from napari_stomics.docks.docking import DOCKS, PLUGIN, is_listed, open_docks
 from napari_stomics.docks.jobs import Job, JobRunner, job_runner, window_is_open
 from napari_stomics.docks.messages import show_info, show_warning, told_to_user
 from napari_stomics.docks.saver import Saver
+from napari_stomics.docks.stack_show import StackShow
 from napari_stomics.layers.gallery import Gallery, frames, joined
 from napari_stomics.session.session import Session
 
@@ -65,6 +66,7 @@ class Workbench(QObject):
             later=self._soon.start,
         )
         self.runner: JobRunner = job_runner(viewer)
+        self.stack = StackShow(self, self._gallery)
         self.autosaver = Autosaver(self)
         self._saver = Saver(self)
         self.session.study_changed.connect(self._show_study)
@@ -187,7 +189,7 @@ class Workbench(QObject):
             title=resolved.spec.title,
             kind=f"{step.method} {step.result_key} {sorted(step.inputs.items(), key=str)}",
             on_done=self.while_open(done),
-            threads=job_threads(),
+            threads=job_threads(step.method),
             states=states,
         )
 
@@ -241,6 +243,7 @@ class Workbench(QObject):
         from napari_stomics.layers.compare import CompareController
         from napari_stomics.layers.session_state import capture
 
+        self.stack.leave()
         if self.compared_mode == "normal":
             self._look = capture(self.viewer)
         now = self._comparison
@@ -284,6 +287,7 @@ class Workbench(QObject):
         self._live = (source, target)
         with told_to_user("Arrange sections"):
             if source:
+                self.stack.leave()
                 self.leave_comparison()
             self._lay_out()
         self.live_changed.emit()
@@ -368,10 +372,16 @@ class Workbench(QObject):
             show_warning(str(error), run.key)
 
 
-def job_threads() -> int | None:
-    """Threads of a job as set in napari's preferences; None where they are not registered."""
+def job_threads(method: str) -> int | None:
+    """Threads of a job as set in napari's preferences; None where they are not registered.
+
+    Alignments have one: their products are small, and two threads that wait for
+    each other took four times as long on two cores.
+    """
     from napari.settings import get_plugin_settings
 
+    if method.startswith(("alignment/", "stack/")):
+        return 1
     try:
         return int(get_plugin_settings("napari-stomics").compute.threads)
     except (AttributeError, KeyError):

@@ -95,6 +95,16 @@ class LiveAlignment:
         self._pointed = False
         self._add(self.arrows)
 
+    def prepare(self) -> None:
+        """Take the layers over where they lie, so that no frame later has to."""
+        spots = next(iter(tagged(self.viewer, section=self.pair[0], role="spots")), None)
+        lies = self._home.apply(self._own)
+        if spots is not None and self._is_of_spots(self._remember(spots)):
+            data = np.column_stack([spots.data, np.ones(len(spots.data))])
+            lies = (data @ spots.affine.affine_matrix.T)[:, 1::-1]
+        with self.viewer.dims.events.blocker_all():
+            self._move(self._base.inverse().apply(lies))
+
     def show(self, state: AlignmentState) -> None:
         """Show one state; a state of other spots than the section has is ignored."""
         if self._closed or len(state.positions) != len(self._own):
