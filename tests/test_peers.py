@@ -4,9 +4,9 @@ import subprocess
 
 import numpy as np
 import pytest
+from benchmarks import peers
 from scipy import sparse
 
-from benchmarks import peers
 from napari_stomics.core.inputs import SpotPair
 from tests.small import shared_simulation
 
