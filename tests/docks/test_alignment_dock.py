@@ -227,6 +227,7 @@ def test_pause_continue_and_stop_keep_what_there_is(dock, bench, viewer, qtbot):
     click(qtbot, dock.run.pause)
     assert job.is_paused
     assert dock.run.pause.text() == "Continue"
+    assert dock.run.bar._title.text() == "Stand-in: paused"
     qtbot.wait(100)
     held = len(dock.run.objective.values)
     qtbot.wait(150)
@@ -267,6 +268,30 @@ def test_a_small_margin_asks_for_two_landmarks(dock, bench, qtbot):
     dock.form.choose_pair("B", "A")
     click(qtbot, dock.answer.two_clicks)
     assert (bench.session.estimate.source, bench.session.estimate.target) == ("B", "A")
+
+
+def test_what_looks_into_the_plan_is_read_when_it_is_opened(dock, bench, viewer, qtbot):
+    choose(dock)
+    click(qtbot, dock.run.run)
+    finish(qtbot, bench)
+    views = dock.views
+    assert views.partners.run is None
+    views.folds["partners"].open()
+    finish(qtbot, bench)
+    assert views.partners.run.key == "double"
+    assert views.look_next.run is None
+    views.folds["quality"].open()
+    assert views.quality.plan == dock.answer.plan_name
+    choose(dock, iterations=50, wait=0.02)
+    job = running(qtbot, dock)
+    assert views.partners.run is None  # the sections move: there is nothing to point at
+    job.cancel()
+    finish(qtbot, bench)
+    assert views.partners.run.key == "double"
+    bench.undo()
+    finish(qtbot, bench)
+    assert views.partners.run is None
+    dock.form.choose_pair("A", "B")
 
 
 # -- wrong order -----------------------------------------------------------------------------------

@@ -216,6 +216,17 @@ def test_a_failure_leaves_what_was_shown_before(dock, bench, viewer, qtbot):
     assert bench.live == ("", "")
 
 
+def test_corrections_are_no_reason_for_notifications(dock, bench, viewer, qtbot):
+    from napari.utils.notifications import notification_manager
+
+    before = len(notification_manager.records)
+    dock.form.params.set_value(DoubleParams(iterations=3, fail=True))
+    move(bench)
+    settle(qtbot, dock)
+    assert "ZeroDivisionError" in dock.preview.problem.toPlainText()
+    assert len(notification_manager.records) == before
+
+
 def test_switched_off_or_without_a_plan_nothing_is_solved(dock, bench, qtbot):
     dock.preview.switch.setChecked(False)
     move(bench)

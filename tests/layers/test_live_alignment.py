@@ -268,6 +268,21 @@ def test_taken_over_nothing_moves_yet(map_, viewer, study):
     assert_same(before, state_of(viewer))
 
 
+def test_arrows_of_a_former_plan_are_hidden_meanwhile(viewer, study):
+    from napari_stomics.layers.tags import TAG, new_tag
+
+    def arrows(visible):
+        entry = new_tag("A", "result", None, None, result="fgw", part="arrows")
+        return viewer.add_vectors(np.zeros((2, 2, 2)), visible=visible, metadata={TAG: entry})
+
+    shown, hidden = arrows(True), arrows(False)
+    live = LiveAlignment(viewer, study.section("B"), study.section("A"))
+    live.show(state(grid(), grid() + 1))
+    assert (shown.visible, hidden.visible) == (False, False)
+    live.close()
+    assert (shown.visible, hidden.visible) == (True, False)
+
+
 def test_a_small_step_of_the_pose_does_not_touch_the_image(viewer, live):
     image = find_section(viewer, "B").images[0]
     live.show(state(grid() + 10))

@@ -160,6 +160,7 @@ class RunPanel(QWidget):
             self.job.resume()
         elif self.job is not None:
             self.job.pause()
+        self.bar.refresh()
         self.refresh()
 
     def on_finish(self) -> None:

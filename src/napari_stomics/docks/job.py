@@ -68,6 +68,7 @@ class Job:
         self._next_state = 0.0
         self._shown_at: float | None = None
         self._committing = False
+        self._notify = True
         self._activity: ActivityBar | None = None
         self._activity_shown = 0.0
         self._on_done: Callable[[Any], object] | None = None

@@ -148,6 +148,10 @@ class JobBar(QWidget):
         """The traceback now shown; empty unless a job failed by a fault in the program."""
         return self._traceback
 
+    def refresh(self) -> None:
+        """Show the job as it stands now: it may have been paused, which no signal tells."""
+        self._refresh()
+
     def showEvent(self, event: Any) -> None:
         """Once it stands in a window, have the jobs stop with that window."""
         super().showEvent(event)
@@ -198,7 +202,8 @@ class JobBar(QWidget):
             widget.setVisible(job is not None)
         lines = list(self._endings.values())
         if job is not None:
-            title = f"{job.title}: {job.message}" if job.message else job.title
+            message = "paused" if job.is_paused else job.message
+            title = f"{job.title}: {message}" if message else job.title
             if title != self._title.text():
                 self._title.setText(title)
             self._show_fraction(job.fraction)

@@ -118,6 +118,7 @@ class JobRunner(QObject):
         owner: QWidget | None = None,
         threads: int | None = None,
         states: bool = False,
+        quiet: bool = False,
     ) -> Job:
         """Run ``function(ctx)`` in a background thread.
 
@@ -144,6 +145,8 @@ class JobRunner(QObject):
             Cap for BLAS, OpenMP and torch; default the lesser of 2 and the cores.
         states
             Whether anybody looks at intermediate states; see :attr:`state_shown`.
+        quiet
+            Show no notifications: the caller tells what went wrong.
         """
         if QThread.currentThread() is not self.thread():
             raise RuntimeError("Jobs are started from the GUI thread.")
@@ -153,6 +156,7 @@ class JobRunner(QObject):
                 older.cancel()
         job = Job(title, kind)
         job._on_done, job._on_failed = on_done, on_failed
+        job._notify = self._notify and not quiet
         cap = threads if threads is not None else min(2, os.cpu_count() or 1)
         launch(function, job._mailbox, threads=cap, name=str(job.id), states=states)
         if owner is not None:
@@ -233,7 +237,7 @@ class JobRunner(QObject):
         for text in box.take_warnings():
             job.warnings.append(text)
             self.warned.emit(job, text)
-            if self._notify and len(job.warnings) <= MAX_NOTIFICATIONS:
+            if job._notify and len(job.warnings) <= MAX_NOTIFICATIONS:
                 show_warning(text, job.title)
 
     def _pass_progress(self, job: Job, box: Mailbox) -> None:
@@ -293,7 +297,7 @@ class JobRunner(QObject):
         if not self._close(job, JobState.FAILED):
             return
         self.failed.emit(job, error)
-        if self._notify:
+        if job._notify:
             show_failure(error, job.title, text)
         try:
             if on_failed is not None:

@@ -175,6 +175,7 @@ class LivePreview(QWidget):
             owner=self,
             threads=job_threads(prepared.resolved.step.method),
             states=True,
+            quiet=True,
         )
         self._show.begin(source, target)
         self.refresh()

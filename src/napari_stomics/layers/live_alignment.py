@@ -93,6 +93,9 @@ class LiveAlignment:
         # Made before anything runs: a new layer holds the window up for longer than a frame.
         self.arrows = self._new_arrows()
         self._pointed = False
+        self._hidden = [q for q in tagged(self.viewer, role="result") if self._is_former(q)]
+        for layer in self._hidden:
+            layer.visible = False
         self._add(self.arrows)
 
     def prepare(self) -> None:
@@ -124,7 +127,19 @@ class LiveAlignment:
                 if before.layer in self.viewer.layers:
                     self._put_back(before)
         self._before.clear()
+        for layer in self._hidden:
+            layer.visible = True
+        self._hidden.clear()
         remove_layers(self.viewer, [self.arrows])
+
+    def _is_former(self, layer: Layer) -> bool:
+        """Whether a layer shows the arrows of a plan, which would be taken for those of now."""
+        return (
+            hasattr(layer, "vector_style")
+            and tag(layer).get("part") == "arrows"
+            and tag(layer).get("section") in self.pair
+            and layer.visible
+        )
 
     # -- the section -------------------------------------------------------------------------
 
