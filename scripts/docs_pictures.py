@@ -41,6 +41,8 @@ def main() -> int:
     viewer.close()
     settle()
 
+    shoot_alignment()
+
     study, _ = run_recipe(demo_recipe())
     viewer, bench = window("Compare sections")
     bench.session.open(study)
@@ -62,8 +64,54 @@ def main() -> int:
     plan_pictures(viewer, bench)
     viewer.close()
     settle()
+    stack_pictures()
     print(f"{len(list(FOLDER.glob('*.jpg')))} pictures in {FOLDER}")
     return 0
+
+
+def shoot_alignment() -> None:
+    """Take pictures of an alignment while it runs, and of its answer."""
+    from napari_stomics.data.samples import open_sample
+    from napari_stomics.docks.demo import settle
+
+    name = "Align sections (optimal transport)"
+    viewer, bench = window(name)
+    bench.session.open(open_sample("olfactory-bulb"))
+    dock = next(w for title, w in viewer.window.dock_widgets.items() if title.startswith(name))
+    settle()
+    held: list[Any] = []
+
+    def hold(job: Any, state: Any) -> None:
+        if len(state.objective) > 3 and not held:
+            held.append(job)
+            dock.run.on_pause()
+
+    bench.runner.state_shown.connect(hold)
+    dock.run.start()
+    wait_while(lambda: not (dock.run.job is None or dock.run.job.is_paused))
+    shoot(viewer, "aligning")
+    if held and held[0].is_active:
+        dock.run.on_pause()
+    wait_while(bench.runner.active)
+    shoot(viewer, "aligned")
+    viewer.close()
+    settle()
+
+
+def wait_while(busy: Any) -> None:
+    """Let the window live while something goes on, and half a second longer."""
+    from qtpy.QtCore import QEventLoop, QTimer
+
+    loop, timer, quiet = QEventLoop(), QTimer(), [0]
+
+    def look() -> None:
+        quiet[0] = 0 if busy() else quiet[0] + 1
+        if quiet[0] > 10:
+            loop.quit()
+
+    timer.timeout.connect(look)
+    timer.start(50)
+    loop.exec()
 
 
 def window(*docks: str) -> tuple[Any, Any]:
@@ -114,6 +162,31 @@ def plan_pictures(viewer: Any, bench: Any) -> None:
     layers.beside.click()
     shoot(viewer, "carried_gene")
     bench.leave_comparison()
+
+
+def stack_pictures() -> None:
+    """Serial sections that were simulated, aligned, above each other."""
+    from napari_stomics import SimulationParams, simulate
+    from napari_stomics.docks.demo import settle
+    from napari_stomics.docks.docking import raise_dock
+    from napari_stomics.layers.colour import colour_by
+    from napari_stomics.layers.tags import tag, tagged
+
+    params = SimulationParams(n_sections=5, n_spots=900, n_genes=300, n_domains=6, seed=7)
+    viewer, bench = window("Stack of sections")
+    bench.session.open(simulate(params).study)
+    dock = raise_dock(viewer, "Stack of sections")
+    dock.panel.align.click()
+    at_rest(bench)
+    for layer in tagged(viewer, role="spots"):
+        colour_by(layer, bench.session.study, tag(layer)["section"], "domain")
+    for layer in tagged(viewer, role="image"):
+        layer.visible = False
+    dock.panel.view.recorded.setChecked(False)
+    dock.panel.view.shown.click()
+    shoot(viewer, "stack")
+    viewer.close()
+    settle()
 
 
 def at_rest(bench: Any) -> None:

@@ -179,9 +179,10 @@ class RunPanel(QWidget):
         """Show the curves as they stand."""
         self.phase.setText(f"Now: {_PHASES.get(state.phase, state.phase)}")
         self.phase.show()
-        self.objective.set_values(state.objective)
-        self.errors.set_values(state.marginal_errors)
-        self.errors.setVisible(len(self.errors.values) > 0)
+        if len(state.objective):  # a phase without iterations leaves the curves as they are
+            self.objective.set_values(state.objective)
+            self.errors.set_values(state.marginal_errors)
+            self.errors.setVisible(len(self.errors.values) > 0)
 
     def _on_finished(self, job: Job) -> None:
         if job is self.job:
