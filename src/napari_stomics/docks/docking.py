@@ -14,6 +14,7 @@ DOCKS = (
     "Align sections (optimal transport)",
     "Methods and results",
     "Compare sections",
+    "Stack of sections",
 )
 """Display names of the docks, as the manifest has them."""
 

@@ -360,7 +360,7 @@ class Workbench(QObject):
         """Show sections that nothing registers yet beside each other, all others in one view."""
         study = self.session.study
         groups = [] if self._gallery.dismissed else joined(frames(study), self._live)
-        if self._gallery.show(groups) and fit:
+        if self._gallery.show(groups) and fit and self.stack.view is None:
             self.viewer.reset_view()
 
     def _paint_stored(self, run: Any) -> None:

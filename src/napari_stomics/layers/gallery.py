@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_stomics.layers.stack3d import stack_view
 from napari_stomics.layers.tags import TAG, UNITS, new_tag, real_viewer, remove_layers, tag, tagged
 
 if TYPE_CHECKING:
@@ -83,6 +84,10 @@ class Gallery:
         """Sections of each view; empty while the gallery is off."""
         return [list(group) for group in self._groups]
 
+    def _waits(self) -> bool:
+        """Whether something else arranges the layers for now."""
+        return self._is_busy() or stack_view(self.viewer) is not None
+
     def show(self, groups: Sequence[Sequence[str]]) -> bool:
         """Show these groups of sections beside each other; fewer than two end the gallery.
 
@@ -114,7 +119,7 @@ class Gallery:
         grid = self.viewer.canvas.grid
         grid.events.enabled.disconnect(self._on_grid)
         remove_layers(self.viewer, tagged(self.viewer, role="gap"))
-        self._left_on = self._is_busy()
+        self._left_on = self._waits()
         if not self._left_on:
             for name, value in before.items():
                 setattr(grid, name, value)
@@ -122,7 +127,7 @@ class Gallery:
 
     def resume(self) -> None:
         """Arrange the layers again after something else did."""
-        if self._left_on and not self._groups and not self._is_busy():
+        if self._left_on and not self._groups and not self._waits():
             self._left_on = False
             self.viewer.canvas.grid.enabled = False
             self.viewer.canvas.overlays.scale_bar.gridded = False
@@ -130,7 +135,7 @@ class Gallery:
 
     def arrange(self) -> None:
         """Keep the layers of each group together and the grid in step with them."""
-        if self._arranging or not self._groups or self._is_busy():
+        if self._arranging or not self._groups or self._waits():
             return
         self._arranging = True
         try:
@@ -186,7 +191,7 @@ class Gallery:
             self.arrange()
 
     def _on_grid(self) -> None:
-        if not self._arranging and not self._is_busy() and not self.viewer.canvas.grid.enabled:
+        if not self._arranging and not self._waits() and not self.viewer.canvas.grid.enabled:
             self.dismissed = True
             self.close()
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_stomics.core.errors import UserError
 from napari_stomics.layers.palette import GREY_GAPS
+from napari_stomics.layers.stack3d import StackView, stack_view
 from napari_stomics.layers.tags import real_viewer, tag, tagged
 
 if TYPE_CHECKING:
@@ -78,15 +79,21 @@ class SessionState(_State):
 
 
 def capture(viewer: ViewerModel) -> dict[str, Any]:
-    """Return the look of the viewer's own layers in plain JSON types."""
+    """Return the look of the viewer's own layers in plain JSON types.
+
+    While a stack is shown in three dimensions it is the look that comes back afterwards.
+    """
     viewer = real_viewer(viewer)
-    camera, grid = viewer.scene.camera, viewer.canvas.grid
+    camera, grid, stack = viewer.scene.camera, viewer.canvas.grid, stack_view(viewer)
+    flat = {"center": camera.center, "zoom": camera.zoom, "grid": grid.enabled}
+    if stack is not None:
+        flat = stack.before
     state = SessionState(
-        layers=[_layer_state(layer) for layer in tagged(viewer, role=_ROLES)],
+        layers=[_layer_state(layer, stack) for layer in tagged(viewer, role=_ROLES)],
         view=ViewState(
-            center=_triple(camera.center),
-            zoom=float(camera.zoom),
-            grid=bool(grid.enabled),
+            center=_triple(flat["center"]),
+            zoom=float(flat["zoom"]),
+            grid=bool(flat["grid"]),
             grid_stride=int(grid.stride),
             grid_shape=(int(grid.shape[0]), int(grid.shape[1])),
         ),
@@ -169,7 +176,7 @@ def _triple(center: Any) -> tuple[float, float, float]:
     return float(z), float(y), float(x)
 
 
-def _layer_state(layer: Layer) -> LayerState:
+def _layer_state(layer: Layer, stack: StackView | None) -> LayerState:
     entry = tag(layer)
     colour = entry.get("colour")
     colormap, limits, gamma = _colormap(layer)
@@ -181,7 +188,7 @@ def _layer_state(layer: Layer) -> LayerState:
         result=entry.get("result"),
         part=entry.get("part"),
         gene=entry.get("gene"),
-        visible=bool(layer.visible),
+        visible=bool(layer.visible) if stack is None else stack.was_visible(layer),
         opacity=float(layer.opacity),
         blending=str(layer.blending),  # type: ignore[arg-type]
         colormap=colormap,

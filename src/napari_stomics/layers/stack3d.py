@@ -6,14 +6,15 @@ textured surfaces. The layers themselves are hidden meanwhile and not changed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from numpy.typing import NDArray
+from psygnal import Signal
 
 from napari_stomics.core.errors import UserError
+from napari_stomics.layers.raised import RAISED, raised
 from napari_stomics.layers.tags import real_viewer, remove_layers, tag, tagged
 
 if TYPE_CHECKING:
@@ -22,18 +23,15 @@ if TYPE_CHECKING:
 
     from napari_stomics.data.study import Study
 
-RAISED = "napari_stomics_raised"
-"""Key in the metadata of a copy with a height: the section that it shows."""
-
-_UNITS = ("um", "um", "um")
-_PIXELS = 1024
 _SPACING = 0.2
 """Distance of neighbouring sections over the stack's width, where nothing else is said."""
-_MANY_POINTS = 100_000
+_SEEN = {
+    *("affine", "data", "set_data", "size", "visible"),
+    *("colormap", "contrast_limits", "face_color", "gamma", "opacity"),
+}
+"""What of a layer its copy shows."""
 _LOOK = (0.75, -0.62, 0.25)
 """Direction (z, y, x) of the first look: down and aside; heights point up."""
-_CLEAR = (0.03, 0.06)
-"""Darker than the slide by so much, tissue begins to show, and is opaque."""
 
 
 def heights_of(
@@ -78,20 +76,36 @@ class StackView:
         Whether images are shown too, where they are visible.
     """
 
+    left = Signal()
+    """Everything is shown as before."""
+    outdated = Signal()
+    """What is shown of a section has changed; :meth:`renew` follows."""
+
     def __init__(
         self, viewer: ViewerModel, heights: Mapping[str, float], *, images: bool = True
     ) -> None:
         self.viewer = real_viewer(viewer)
         self.heights = dict(heights)
         self.images = images
-        self._hidden: list[tuple[Layer, bool]] = []
-        self._raised: list[Layer] = []
+        self._hidden: dict[Layer, bool] = {}
+        self._copies: dict[Layer, Layer] = {}
+        self._changed: set[Layer] = set()
         self._before: dict[str, Any] = {}
+        self._busy = False
 
     @property
     def is_shown(self) -> bool:
         """Whether the viewer shows the stack now."""
         return bool(self._before)
+
+    @property
+    def before(self) -> dict[str, Any]:
+        """Camera and grid as they were: ``center``, ``zoom``, ``grid``."""
+        return {**self._before, **self._before.get("camera", {})}
+
+    def was_visible(self, layer: Layer) -> bool:
+        """Whether a layer is visible but for this view."""
+        return self._hidden.get(layer, bool(layer.visible))
 
     def show(self) -> list[Layer]:
         """Show the stack and return the layers that were added.
@@ -102,16 +116,8 @@ class StackView:
             If nothing of the sections is visible.
         """
         if self.is_shown:
-            return list(self._raised)
-        made = []
-        for name, height in sorted(self.heights.items(), key=lambda item: item[1]):
-            for layer in tagged(self.viewer, section=name):
-                if layer.visible:
-                    made += _raised(layer, name, height, self.images)
-        if not made:
-            raise UserError(
-                "Nothing of these sections is visible.", "Show their spots or images first."
-            )
+            return list(self._copies.values())
+        made = self._made(self._wanted(self.heights), self.heights)
         viewer = self.viewer
         self._before = {
             "ndisplay": viewer.dims.ndisplay,
@@ -120,32 +126,34 @@ class StackView:
             "camera": _camera(viewer),
             "selection": list(viewer.layers.selection),
         }
-        self._hidden = [(layer, bool(layer.visible)) for layer in viewer.layers]
         viewer.canvas.grid.enabled = False
-        for layer, _ in self._hidden:
-            layer.visible = False
-        for layer in made:
+        self._hide()
+        for layer in made.values():
             viewer.add_layer(layer)
-        self._raised = made
+        self._copies = made
         viewer.dims.ndisplay = 3
         viewer.reset_view()
         viewer.scene.camera.set_view_direction(_LOOK, up_direction=(-1, 0, 0))
         viewer.layers.events.removed.connect(self._on_removed)
-        return list(made)
+        viewer.dims.events.ndisplay.connect(self._on_ndisplay)
+        return list(made.values())
 
     def leave(self) -> None:
         """Show everything as it was before."""
-        if not self.is_shown:
+        if not self.is_shown or self._busy:
             return
+        self._busy = True
         viewer, before = self.viewer, self._before
         viewer.layers.events.removed.disconnect(self._on_removed)
-        self._before = {}
-        remove_layers(viewer, self._raised)
-        self._raised = []
-        for layer, visible in self._hidden:
+        viewer.dims.events.ndisplay.disconnect(self._on_ndisplay)
+        remove_layers(viewer, self._copies.values())
+        self._copies = {}
+        for layer, visible in self._hidden.items():
+            layer.events.disconnect(self._on_layer)
             if layer in viewer.layers:
-                layer.visible = visible
-        self._hidden = []
+                layer.visible = visible or layer.visible
+        self._hidden = {}
+        self._changed = set()
         viewer.dims.ndisplay = before["ndisplay"]
         if viewer.dims.ndim == len(before["order"]):
             viewer.dims.order = before["order"]
@@ -153,22 +161,133 @@ class StackView:
         for name, value in before["camera"].items():
             setattr(viewer.scene.camera, name, value)
         viewer.layers.selection = {q for q in before["selection"] if q in viewer.layers}
+        # Last: whoever keeps the grid in order looks at this.
+        self._before, self._busy = {}, False
+        self.left.emit()
+
+    def renew(self, heights: Mapping[str, float] | None = None) -> None:
+        """Follow what has changed of the layers; the camera stays where it is.
+
+        Parameters
+        ----------
+        heights
+            Show these sections from now on, at these heights in um.
+
+        Raises
+        ------
+        UserError
+            If nothing of the sections is visible; the view stays as it is then.
+        """
+        if not self.is_shown or self._busy:
+            return
+        heights = self.heights if heights is None else dict(heights)
+        wanted = self._wanted(heights)
+        kept = {
+            layer: copy
+            for layer, copy in self._copies.items()
+            if layer in wanted and layer not in self._changed
+        }
+        made = self._made([q for q in wanted if q not in kept], heights, kept)
+        self._busy = True
+        try:
+            self.heights, self._changed = heights, set()
+            self._hide()
+            chosen = set(self.viewer.layers.selection)
+            for layer in made.values():
+                self.viewer.add_layer(layer)
+            gone = [copy for layer, copy in self._copies.items() if layer not in kept]
+            self._copies = {q: (kept | made)[q] for q in wanted if q in kept or q in made}
+            remove_layers(self.viewer, gone)
+            self.viewer.layers.selection = {q for q in chosen if q in self.viewer.layers}
+            self.set_heights({})
+        finally:
+            self._busy = False
 
     def set_heights(self, heights: Mapping[str, float]) -> None:
         """Give the sections other heights; the camera stays where it is."""
         self.heights |= heights
-        for layer in self._raised:
+        for layer in self._copies.values():
             height = self.heights[layer.metadata[RAISED]]
             data = layer.data[0] if isinstance(layer.data, tuple) else layer.data
+            if np.all(data[:, 0] == -height):
+                continue
             moved = np.array(data)
             moved[:, 0] = -height
             layer.data = (moved, *layer.data[1:]) if isinstance(layer.data, tuple) else moved
+        self._pile()
+
+    def _pile(self) -> None:
+        """Have the lowest section drawn first."""
+        layers = self.viewer.layers
+        wanted = sorted(self._copies.values(), key=lambda copy: self.heights[copy.metadata[RAISED]])
+        if [q for q in layers if RAISED in q.metadata] != wanted:
+            for copy in wanted:
+                layers.move(layers.index(copy), len(layers))
+
+    def _wanted(self, heights: Mapping[str, float]) -> list[Layer]:
+        """What is to be seen of these sections, the lowest first."""
+        return [
+            layer
+            for name in sorted(heights, key=lambda name: heights[name])
+            for layer in tagged(self.viewer, section=name)
+            if self.was_visible(layer) or layer.visible
+        ]
+
+    def _made(
+        self,
+        layers: Iterable[Layer],
+        heights: Mapping[str, float],
+        others: Mapping[Layer, Layer] | None = None,
+    ) -> dict[Layer, Layer]:
+        made = {}
+        for layer in layers:
+            name = tag(layer)["section"]
+            for copy in raised(layer, name, heights[name], self.images):
+                made[layer] = copy
+        if not made and not others:
+            raise UserError(
+                "Nothing of these sections is visible.", "Show their spots or images first."
+            )
+        return made
+
+    def _hide(self) -> None:
+        """Hide every layer that is no copy; one that was shown meanwhile is to be seen."""
+        for layer in self.viewer.layers:
+            if RAISED in layer.metadata:
+                continue
+            if layer not in self._hidden:
+                layer.events.connect(self._on_layer)
+            self._hidden[layer] = self.was_visible(layer) or bool(layer.visible)
+            layer.visible = False
+
+    def _on_layer(self, event: Any) -> None:
+        layer = event.source
+        if self._busy or event.type not in _SEEN or (event.type == "visible" and not layer.visible):
+            return
+        self._changed.add(layer)
+        self.outdated.emit()
+
+    def touch(self) -> None:
+        """Have everything raised anew next time: not every layer tells what changed of it."""
+        self._changed |= set(self._copies)
+
+    def _on_ndisplay(self) -> None:
+        if self.viewer.dims.ndisplay == 2:
+            self.leave()
 
     def _on_removed(self, event: Any) -> None:
         """Leave when the sections are gone: another study was opened."""
-        if event.value in self._raised:
-            self._raised.remove(event.value)
-        elif not any(tagged(self.viewer, section=name) for name in self.heights):
+        if self._busy:
+            return
+        gone = [layer for layer, copy in self._copies.items() if event.value in (layer, copy)]
+        for layer in gone:
+            copy = self._copies.pop(layer)
+            if copy is not event.value and copy in self.viewer.layers:
+                self.viewer.layers.remove(copy)
+        if event.value in self._hidden:
+            event.value.events.disconnect(self._on_layer)
+            del self._hidden[event.value]
+        if not any(tagged(self.viewer, section=name) for name in self.heights):
             self.leave()
 
 
@@ -206,22 +325,30 @@ def show_stack(
     view = StackView(
         viewer, heights_of(study, sections, spacing, _width(viewer, sections)), images=images
     )
-    view.show()
+    # Known before it is shown: the grid is off because of it.
     _views[viewer] = view
+    view.show()
     return view
 
 
 def leave_stack(viewer: ViewerModel) -> None:
     """Leave the view of a stack, if there is one."""
-    view = _views.pop(real_viewer(viewer), None)
+    view = _views.get(real_viewer(viewer))
     if view is not None:
         view.leave()
+        del _views[real_viewer(viewer)]
 
 
 def stack_view(viewer: ViewerModel) -> StackView | None:
     """Return the view of a stack that a viewer shows, or None."""
     view = _views.get(real_viewer(viewer))
     return view if view is not None and view.is_shown else None
+
+
+def natural_spacing(viewer: ViewerModel, sections: Sequence[str]) -> float:
+    """Distance between neighbours, um, that lets one look between sections as they are shown."""
+    width = _width(real_viewer(viewer), sections)
+    return float(f"{_SPACING * (width or 1000.0):.1g}")
 
 
 def _width(viewer: ViewerModel, sections: Sequence[str]) -> float:
@@ -240,98 +367,3 @@ def _width(viewer: ViewerModel, sections: Sequence[str]) -> float:
 def _camera(viewer: ViewerModel) -> dict[str, Any]:
     camera = viewer.scene.camera
     return {name: getattr(camera, name) for name in ("center", "zoom", "angles", "perspective")}
-
-
-def _raised(layer: Any, section: str, height: float, images: bool) -> list[Layer]:
-    """A copy of a layer at a height; none of what has no place in three dimensions."""
-    if hasattr(layer, "symbol"):
-        return [_raised_points(layer, section, height)] if len(layer.data) else []
-    if images and hasattr(layer, "rgb") and tag(layer)["role"] in ("image", "overview", "result"):
-        return [_raised_image(layer, section, height)]
-    return []
-
-
-def _world(layer: Any, points: NDArray[Any]) -> NDArray[np.float64]:
-    """(n, 2) points (y, x) of a layer's data in world coordinates."""
-    own = np.asarray(points, float) * layer.scale[-2:] + layer.translate[-2:]
-    matrix = np.asarray(layer.affine.affine_matrix)[-3:, -3:]
-    return np.asarray(own @ matrix[:2, :2].T + matrix[:2, 2])
-
-
-def _raised_points(layer: Any, section: str, height: float) -> Layer:
-    from napari.layers import Points
-
-    rows = np.arange(len(layer.data))
-    shown = np.asarray(layer.shown)
-    if shown.shape == rows.shape:
-        rows = rows[shown]
-    rows = rows[:: max(1, -(-len(rows) // _MANY_POINTS))]
-    # Heights point up, the third axis of napari away from the eye.
-    flat = _world(layer, layer.data[rows])
-    return Points(
-        np.column_stack([np.full(len(rows), -height), flat]),
-        size=np.broadcast_to(layer.size, len(layer.data))[rows],
-        face_color=np.asarray(layer.face_color)[rows],
-        border_width=0,
-        opacity=layer.opacity,
-        blending="translucent",
-        shading="none",
-        canvas_size_limits=(1, 10_000),
-        name=f"{layer.name} (3D)",
-        units=_UNITS,
-        metadata={RAISED: section},
-    )
-
-
-def _raised_image(layer: Any, section: str, height: float) -> Layer:
-    from napari.layers import Surface
-
-    levels = list(layer.data) if layer.multiscale else [layer.data]
-    full = levels[0].shape[:2]
-    level = next((q for q in levels if max(q.shape[:2]) <= _PIXELS), levels[-1])
-    step = max(1, -(-max(level.shape[:2]) // _PIXELS))
-    texture = _rgba(layer, np.asarray(level)[::step, ::step])
-    # Pixel centres are on integers: the image spans half a pixel more on each side.
-    corners = np.array([[0, 0], [0, full[1]], [full[0], full[1]], [full[0], 0]], float) - 0.5
-    vertices = np.column_stack([np.full(4, -height), _world(layer, corners)])
-    return Surface(
-        (vertices, np.array([[0, 1, 2], [0, 2, 3]])),
-        texture=texture,
-        texcoords=np.array([[0, 1], [1, 1], [1, 0], [0, 0]], float),
-        shading="none",
-        opacity=layer.opacity,
-        # Drawn from the lowest section up; with a depth the sheet would cut its own spots in half.
-        blending="translucent_no_depth",
-        name=f"{layer.name} (3D)",
-        units=_UNITS,
-        metadata={RAISED: section},
-    )
-
-
-def _rgba(layer: Any, pixels: NDArray[Any]) -> NDArray[np.float32]:
-    """(y, x, 4) colours in [0, 1] as the layer shows them; the white of the slide is clear."""
-    if not layer.rgb:
-        low, high = layer.contrast_limits
-        share = np.clip((pixels - low) / max(high - low, 1e-12), 0, 1)
-        colours = layer.colormap.map(share.ravel()).reshape(*share.shape, 4).astype(np.float32)
-        colours[..., 3] = share
-        return colours
-    top = 255.0 if pixels.dtype == np.uint8 else 1.0
-    colours = np.ones((*pixels.shape[:2], 4), np.float32)
-    colours[..., : pixels.shape[2]] = pixels / top
-    if tag(layer)["role"] == "image":
-        colours[..., 3] *= _tissue(colours[..., :3])
-    return colours
-
-
-def _tissue(colours: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(y, x) how much each pixel of a bright-field image is tissue: 0 on the slide, 1 inside."""
-    from scipy.ndimage import gaussian_filter
-
-    brightness = colours.min(axis=2)
-    edge = np.concatenate([brightness[0], brightness[-1], brightness[:, 0], brightness[:, -1]])
-    slide = float(np.median(edge))
-    smooth = gaussian_filter(brightness, 2.0)
-    # Some slides are masked: black round the tissue.
-    away = slide - smooth if slide > 0.5 else smooth - slide
-    return np.clip((away - _CLEAR[0]) / (_CLEAR[1] - _CLEAR[0]), 0, 1).astype(np.float32)
