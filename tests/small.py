@@ -25,3 +25,10 @@ def small_simulation(**changes: Any) -> Any:
 def shared_simulation() -> Any:
     """One simulation for tests that change nothing."""
     return small_simulation()
+
+
+def hushed(**callbacks: Any) -> Any:
+    """Return a job context whose warnings go nowhere: for tests that are about something else."""
+    from napari_stomics import JobContext
+
+    return JobContext(on_warning=lambda text: None, **callbacks)

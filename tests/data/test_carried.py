@@ -9,7 +9,7 @@ from napari_stomics.core.errors import UserError
 from napari_stomics.core.results import Registration
 from napari_stomics.data.results import load_result
 from napari_stomics.workflow.steps import Step, run_step
-from tests.small import small_simulation
+from tests.small import hushed, small_simulation
 from tests.workflow.test_steps import _assert_same, _contents
 
 PAIR = {"source": "section_2", "target": "section_1"}
@@ -35,7 +35,7 @@ def done(aligned):
     outcomes = []
 
     def run(step):
-        outcome = step.resolve().collect(aligned).run()
+        outcome = step.resolve().collect(aligned).run(hushed())
         outcome.commit(aligned)
         outcomes.append(outcome)
         return outcome
@@ -122,7 +122,7 @@ def test_an_aggregation_is_a_modality_that_can_be_fused(aligned, done):
 
 def test_measured_tables_are_never_replaced(aligned):
     for base in (CASES["counts"], CASES["values"]):
-        outcome = base.model_copy(update={"key": "rna"}).resolve().collect(aligned).run()
+        outcome = base.model_copy(update={"key": "rna"}).resolve().collect(aligned).run(hushed())
         with pytest.raises(UserError, match="would be lost"):
             outcome.commit(aligned)
     assert aligned.section("section_1").table("rna").n_vars > 50

@@ -11,7 +11,7 @@ from napari_stomics.data.stacks import StackRefs
 from napari_stomics.data.store import save_store
 from napari_stomics.data.study import open_study
 from napari_stomics.workflow.steps import Step, run_step
-from tests.small import small_simulation
+from tests.small import hushed, small_simulation
 
 
 def _study():
@@ -42,7 +42,7 @@ def test_a_stack_is_stored_as_registrations_and_comes_back(tmp_path):
     study = _study()
     names = list(study.sections)
     step = Step(method="stack/pairwise", inputs={"sections": names, "reference": names[0]})
-    made = run_step(study, step)
+    made = run_step(study, step, hushed())
     save_store(study, tmp_path / "s.zarr")
     again = open_study(tmp_path / "s.zarr")
     back = load_result(again, again.record.runs[-1])
@@ -82,7 +82,7 @@ def test_a_consensus_is_a_table_of_the_reference_and_comes_back(tmp_path):
     params = {"factors": 4, "n_genes": 60, "rounds": 2, "tolerance": 0.2}
     inputs = {"sections": names, "reference": names[1]}
     step = Step(method="stack/paste-center", inputs=inputs, params=params, key="centre")
-    made = run_step(study, step)
+    made = run_step(study, step, hushed())
     save_store(study, tmp_path / "s.zarr")
     again = open_study(tmp_path / "s.zarr")
     table = again.section(names[1]).table("centre")
