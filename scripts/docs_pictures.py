@@ -172,7 +172,7 @@ def stack_pictures() -> None:
     from napari_stomics.layers.colour import colour_by
     from napari_stomics.layers.tags import tag, tagged
 
-    params = SimulationParams(n_sections=5, n_spots=900, n_genes=300, n_domains=6, seed=7)
+    params = SimulationParams(n_sections=4, n_spots=600, n_genes=300, n_domains=6, seed=7)
     viewer, bench = window("Stack of sections")
     bench.session.open(simulate(params).study)
     dock = raise_dock(viewer, "Stack of sections")

@@ -258,8 +258,17 @@ def test_recorded_heights_come_first(desk: Any) -> None:
     desk.click(desk.view.shown)
     assert desk.heights() == {"section_1": 0.0, "section_2": 10.0, "section_3": 40.0}
     desk.view.recorded.setChecked(False)
+    wide = desk.view.spacing.number()  # wide enough to look between them
+    width = np.ptp(study.section("section_1").coordinates, axis=0).max()
+    assert 0.1 * width < wide < 0.4 * width
+    assert desk.heights()["section_3"] == 2 * wide
     desk.view.spacing.set_number(30.0)
     assert desk.heights() == {"section_1": 0.0, "section_2": 30.0, "section_3": 60.0}
+    desk.view.recorded.setChecked(True)
+    assert desk.view.spacing.number() == 20.0
+    assert desk.heights()["section_3"] == 40.0
+    desk.view.recorded.setChecked(False)
+    desk.view.spacing.set_number(30.0)
 
 
 def test_in_3d_colours_and_poses_are_followed(desk: Any) -> None:

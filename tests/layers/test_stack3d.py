@@ -142,7 +142,7 @@ def test_nothing_visible_is_refused_and_changes_nothing(viewer: Any, study: Stud
 
 
 def test_heights_come_from_the_record_or_from_the_spacing(study: Study) -> None:
-    assert heights_of(study, NAMES, width=500.0) == {"A": 0.0, "B": 100.0, "C": 200.0}
+    assert heights_of(study, NAMES, width=500.0) == {"A": 0.0, "B": 150.0, "C": 300.0}
     for name, z in zip(NAMES, (0.0, 10.0, 40.0), strict=True):
         study.record.sections[name].z_um = z
     assert heights_of(study, NAMES) == {"A": 0.0, "B": 10.0, "C": 40.0}

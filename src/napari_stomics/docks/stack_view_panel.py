@@ -28,6 +28,7 @@ class StackViewPanel(QWidget):
         self._bench = bench
         self._names: list[str] = []
         self._heights: list[float] | None = None
+        self._natural = 1.0
         self._chosen = False
         self._filling = False
         self.shown = button(
@@ -76,11 +77,9 @@ class StackViewPanel(QWidget):
             self.recorded.setVisible(heights is not None)
             if fresh or had != (heights is not None):
                 self.recorded.setChecked(heights is not None)
-            if not self._chosen and self._bench.stack.view is None:
-                step = natural_spacing(self._bench.viewer, self._names)
-                if heights is not None:
-                    step = float(np.median(np.diff(sorted(heights))))
-                self.spacing.set_number(step)
+            if self._bench.stack.view is None:
+                self._natural = natural_spacing(self._bench.viewer, self._names)
+                self._suggest()
             self.spacing.setEnabled(not self.recorded.isChecked())
         finally:
             self._filling = False
@@ -109,7 +108,17 @@ class StackViewPanel(QWidget):
     def _on_recorded(self) -> None:
         self.spacing.setEnabled(not self.recorded.isChecked())
         if not self._filling:
+            self._filling = True
+            self._suggest()
+            self._filling = False
             self._change()
+
+    def _suggest(self) -> None:
+        """Say how far apart the sections are, or a distance that lets one look between them."""
+        if self.recorded.isChecked() and self._heights is not None:
+            self.spacing.set_number(float(np.median(np.diff(sorted(self._heights)))))
+        elif not self._chosen:
+            self.spacing.set_number(self._natural)
 
     def _change(self) -> None:
         if self._bench.stack.view is not None:

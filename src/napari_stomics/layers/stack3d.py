@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
     from napari_stomics.data.study import Study
 
-_SPACING = 0.2
+_SPACING = 0.3
 """Distance of neighbouring sections over the stack's width, where nothing else is said."""
 _SEEN = {
     *("affine", "data", "set_data", "size", "visible"),
     *("colormap", "contrast_limits", "face_color", "gamma", "opacity"),
 }
 """What of a layer its copy shows."""
-_LOOK = (0.75, -0.62, 0.25)
+_LOOK = (0.42, -0.85, 0.3)
 """Direction (z, y, x) of the first look: down and aside; heights point up."""
 
 
@@ -45,7 +45,7 @@ def heights_of(
         The sections in the order of the stack.
     spacing
         Distance between neighbours in um; None takes the recorded heights, where
-        all are known and differ, and a fifth of ``width`` otherwise.
+        all are known and differ, and three tenths of ``width`` otherwise.
     width
         Extent of the sections, um.
 
@@ -348,7 +348,7 @@ def stack_view(viewer: ViewerModel) -> StackView | None:
 def natural_spacing(viewer: ViewerModel, sections: Sequence[str]) -> float:
     """Distance between neighbours, um, that lets one look between sections as they are shown."""
     width = _width(real_viewer(viewer), sections)
-    return float(f"{_SPACING * (width or 1000.0):.1g}")
+    return float(f"{_SPACING * (width or 1000.0):.2g}")
 
 
 def _width(viewer: ViewerModel, sections: Sequence[str]) -> float:
