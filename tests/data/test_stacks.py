@@ -68,7 +68,7 @@ def test_taking_a_stack_back_leaves_no_trace():
     names = list(study.sections)
     before = study.record.model_dump_json()
     step = Step(method="stack/pairwise", inputs={"sections": names})
-    outcome = step.resolve().collect(study).run()
+    outcome = step.resolve().collect(study).run(hushed())
     outcome.commit(study)
     assert study.registration(names[0], names[1]) is not None
     outcome.revert(study)

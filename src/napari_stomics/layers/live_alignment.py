@@ -308,7 +308,8 @@ def source_pitch(points: Floats) -> float:
 
     if len(points) < 2:
         return 0.0
-    return float(np.median(cKDTree(points).query(points[:2000], k=2)[0][:, 1]))
+    tree: Any = cKDTree(points)
+    return float(np.median(tree.query(points[:2000], k=2)[0][:, 1]))
 
 
 def _was_moved(before: _Before) -> bool:

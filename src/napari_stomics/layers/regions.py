@@ -177,7 +177,8 @@ def to_section(viewer: ViewerModel, section: Section, places: Floats) -> Floats:
     from scipy.spatial import cKDTree
 
     shown, own = world_of(spots), np.asarray(section.coordinates, np.float64)
-    gaps, near = cKDTree(shown).query(places, k=min(_NEAR, len(shown)))
+    tree: Any = cKDTree(shown)
+    gaps, near = tree.query(places, k=min(_NEAR, len(shown)))
     # The nearest spots count most; one that is hit exactly must not count for ever.
     weights = 1 / (gaps**2 + (0.1 * float(section.diameter)) ** 2)
     whole = fitted(shown, own)
@@ -201,9 +202,10 @@ def round_spot(section: Section, place: Floats) -> Polygon:
     from scipy.spatial import cKDTree
 
     own = np.asarray(section.coordinates, np.float64)
-    row = int(cKDTree(own).query(place, k=1)[1])
+    tree: Any = cKDTree(own)
+    row = int(tree.query(place, k=1)[1])
     centre = own[row]
-    apart = cKDTree(own).query(centre, k=2)[0][1] if len(own) > 1 else section.diameter
+    apart = tree.query(centre, k=2)[0][1] if len(own) > 1 else section.diameter
     radius = min(section.diameter / 2, 0.4 * float(apart)) or section.diameter / 2
     angle = np.linspace(0, 2 * np.pi, _CORNERS, endpoint=False)
     ring = centre + radius * np.column_stack([np.cos(angle), np.sin(angle)])
