@@ -6,6 +6,7 @@ TABLE: dict[str, str] = {
     "registration/nuclei": "napari_stomics.methods.registration.nuclei:register_nuclei",
     "alignment/fgw": "napari_stomics.methods.alignment.fgw:align_fgw",
     "alignment/fgw-dense": "napari_stomics.methods.alignment.dense:align_dense",
+    "alignment/moscot": "napari_stomics.methods.alignment.moscot:align_moscot",
     "stack/pairwise": "napari_stomics.methods.alignment.stack:align_stack",
     "stack/paste-center": "napari_stomics.methods.alignment.center:make_centre",
     "quality/alignment": "napari_stomics.methods.alignment.quality:judge_alignment",
