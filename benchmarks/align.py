@@ -199,8 +199,8 @@ def exact_line() -> dict[str, Any]:
         "align.sim4k.exact",
         values,
         peers={"pot": peer},
-        protocol=f"{_SIMULATED}; 4000 spots; exact solver, balanced marginals, rigid; objective at alpha "
-        f".5 in pitches with the same cosine features, both in double precision; {_MEASURES}",
+        protocol=f"{_SIMULATED}; 4000 spots; exact solver, balanced marginals, rigid; objective at "
+        f"alpha .5 in pitches with the same cosine features, both in double precision; {_MEASURES}",
     )
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from napari_stomics.core.jobs import JobContext
 from napari_stomics.methods.alignment.bend import Bend, Grid, least_area
+from napari_stomics.methods.alignment.poses import Pose
 
 Floats = NDArray[np.floating[Any]]
 
@@ -188,6 +189,68 @@ def feature_bend(
     if found is None:
         return None
     return _as_bend(step.waves, found, placed)
+
+
+def feature_motion(
+    source: Floats,
+    target: Floats,
+    features: tuple[Floats, Floats],
+    pose: Pose,
+    blurs: tuple[float, ...] = (4.0, 2.0),
+) -> Pose:
+    """Make a nearly right pose exact by the features of all spots.
+
+    Parameters
+    ----------
+    source, target
+        (n, 2), (m, 2) positions, each in its own frame, in pitches.
+    features
+        (n, r), (m, r) features.
+    pose
+        Where to start; its size and handedness stay.
+    blurs
+        Standard deviations over which features are averaged, one after the other.
+    """
+    for blur in blurs:
+        own = FeatureMap(source, features[0], blur)
+        other = FeatureMap(target, features[1], blur)
+        spots = source[_sample(source, blur)]
+        read = own.at(spots)
+        for _ in range(_ROUNDS):
+            step = _motion_step(spots, read, other, pose)
+            if step is None:
+                return pose
+            pose, size = step
+            if size < 0.5 * _SETTLED * blur:
+                break
+    return pose
+
+
+def _motion_step(
+    spots: Floats, read: tuple[Floats, Floats, Floats], other: FeatureMap, pose: Pose
+) -> tuple[Pose, float] | None:
+    """One Gauss-Newton step in shift and turn, and how far it moves the rim."""
+    wanted, own_slope, own_solid = read
+    placed = pose.apply(spots)
+    seen, slope, solid = other.at(placed)
+    used = (own_solid > _SOLID) & (solid > _SOLID)
+    if used.sum() < 10:
+        return None
+    misfit, weight, robust = _weighted(wanted[used], seen[used])
+    slope = 0.5 * (slope[used] + own_slope[used] @ np.linalg.inv(pose.matrix))
+    centre = placed[used].mean(axis=0)
+    offset = placed[used] - centre
+    radius = float(np.sqrt((offset**2).sum(axis=1).mean()))
+    turning = (offset[:, :1] * slope[:, :, 1] - offset[:, 1:] * slope[:, :, 0]) / radius
+    moves = np.concatenate([slope, turning[:, :, None]], axis=2)
+    system = np.einsum("nkp,nkq,k,n->pq", moves, moves, weight, robust)
+    right = np.einsum("nkp,nk,k,n->p", moves, misfit, weight, robust)
+    step = np.linalg.lstsq(system, right, rcond=1e-9)[0]
+    step *= min(1.0, 2.0 / max(float(np.abs(step).max()), 1e-9))
+    turn = step[2] / radius
+    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    shift = rotation @ (pose.shift - centre) + centre + step[:2]
+    return Pose(rotation @ pose.matrix, shift, pose.score), float(np.abs(step).max())
 
 
 def _weighted(wanted: Floats, seen: Floats) -> tuple[Floats, Floats, Floats]:

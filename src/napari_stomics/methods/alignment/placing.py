@@ -19,7 +19,7 @@ from napari_stomics.core.results import Candidate
 from napari_stomics.core.transforms import Affine, Transform, compose
 from napari_stomics.methods.alignment.bend import Bend, fit_bend
 from napari_stomics.methods.alignment.features import FeatureSpace, unit_rows
-from napari_stomics.methods.alignment.flow import Level, feature_bend
+from napari_stomics.methods.alignment.flow import Level, feature_bend, feature_motion
 from napari_stomics.methods.alignment.landmark_pose import pose_from_landmarks
 from napari_stomics.methods.alignment.overlap import Overlap
 from napari_stomics.methods.alignment.pose import find_pose
@@ -36,6 +36,12 @@ _ON_TOP = 0.5  # pitches within which two spots lie on each other
 _STEPS = 5  # of the lattice at most
 _DRIFT = 0.5  # pitches by which a refined pose is usually wrong
 _MET = 0.2  # pitches within which a pin counts as met
+_MANY = 6000  # spots beyond which more than those of the pose's refinement can tell
+_SAMPLE = 20_000  # spots that settle the pose of a large section
+_CLOSEST = 8  # partners that each is blurred over
+_SOFT = 0.05  # cost over which it is blurred
+_SETTLING = 40  # rounds at most
+_STILL = 0.02  # pitches: the largest move at which a pose has settled
 _WIDE = 64  # features beyond which the few of the pose's search bend the source
 _FEW = 60  # spots below which nothing is bent
 
@@ -187,6 +193,10 @@ def place(
         If the map or the landmarks to start from are not there.
     """
     found = _pose(frame, pair, landmarks, wishes, ctx)
+    if len(frame.source) > _MANY and found.bend is None and frame.features.searchable:
+        rows = frame.features.search_source, frame.features.search_target
+        pose = feature_motion(frame.source, frame.target, rows, found.pose)
+        found = replace(found, pose=settled(frame, pose))
     show("refine", found.apply(frame.source))
     return found
 
@@ -259,6 +269,36 @@ def _from_landmarks(
             "landmarks and did not count for the start: check where they were placed."
         )
     return Placement(found.pose, candidates=(found.pose,))
+
+
+def settled(frame: Frame, pose: Pose) -> Pose:
+    """A pose settled on where spots and features match best: soft closest points (ICP).
+
+    Besl & McKay 1992, IEEE TPAMI 14:239, with each spot's partner blurred over
+    the near ones by distance and features. A large section holds so many spots
+    that a sample of them tells.
+    """
+    from scipy.spatial import cKDTree
+
+    chosen = np.random.default_rng(0).permutation(len(frame.source))[:_SAMPLE]
+    points, space = frame.source[chosen], frame.features
+    tree: Any = cKDTree(frame.target)
+    for _ in range(_SETTLING):
+        placed = pose.apply(points)
+        gaps, near = tree.query(placed, k=min(_CLOSEST, len(frame.target)))
+        alike = np.einsum("nk,nck->nc", space.source[chosen], space.target[near])
+        logits = (0.5 * alike - 0.5 * gaps**2) / _SOFT
+        share = np.exp(logits - logits.max(axis=1, keepdims=True))
+        share /= share.sum(axis=1, keepdims=True)
+        there = np.einsum("nc,ncd->nd", share, frame.target[near])
+        # At a rim all partners lie on one side.
+        held = gaps[:, -1] < 2.0 * np.median(gaps[:, -1])
+        after = rigid(points[held], there[held], np.ones(int(held.sum())), pose.mirrored)
+        moved = float(np.linalg.norm(after.apply(points) - placed, axis=1).max())
+        pose = replace(after, score=pose.score)
+        if moved < _STILL:
+            break
+    return pose
 
 
 def snapped(

@@ -38,6 +38,7 @@ from napari_stomics.methods.alignment.structure import (
     FusedProblem,
     LowRankDistances,
     common_distances,
+    local_problem,
 )
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.floating[Any]]
 
 _ROUNDS = 4  # times that the band follows the pose at most
+_LARGE = 40_000  # spots beyond which distances are compared around each spot's place
 _ELSEWHERE = 4.0  # pitches: landmarks that lie so far off put a former plan aside
 _WHOLE = 0.93  # shares of overlap above which the outlines hold the sections in place
 _LEAK = 1.02  # factor by which the objective may rise with a step of the lattice
@@ -101,6 +103,7 @@ class Run:
         self.pair, self.frame, self.params, self.ctx = pair, frame, params, ctx
         self.rules = Rules(pair.constraints, len(frame.source), len(frame.target))
         self.pins: Pins | None = None
+        self.large = max(len(frame.source), len(frame.target)) > _LARGE
         self.exact = params.solver == "exact"
         self.shape = len(frame.source), len(frame.target)
         self.done = 0
@@ -274,7 +277,8 @@ class Run:
     def _problem(self, placement: Placement, placed: Floats, masses: Masses) -> FusedProblem:
         """The band around where the source lies, and what it costs."""
         frame, params = self.frame, self.params
-        band = Band.nearest(placed, frame.target, params.neighbours)
+        near = params.neighbours // 2 if self.large else params.neighbours
+        band = Band.nearest(placed, frame.target, near)
         start = self.pair.start
         if start is not None:
             former = start.plan.tocoo()
@@ -282,17 +286,21 @@ class Run:
         if self.pins is not None:
             at = placement.apply(self.pins.source)
             pulled = placed + self.pins.pull(placed, at)
-            band = band.union(Band.nearest(pulled, frame.target, params.neighbours))
-        band = self.rules.applied(band, placed, frame.target, params.neighbours)
+            band = band.union(Band.nearest(pulled, frame.target, near))
+        band = self.rules.applied(band, placed, frame.target, near)
         if not (masses.p.all() and masses.q.all()):
             band = band.keep((masses.p[band.i] > 0) & (masses.q[band.j] > 0))
         cost = self._cost(band, placement)
+        held = self.rules.held if self.rules else None
+        if self.large:
+            return local_problem(
+                band, cost, placed, frame.target, params.alpha, (masses.p, masses.q), held
+            )
         if params.structure == "graph":
             own = LowRankDistances.graph(frame.source, params.rank)
             other = LowRankDistances.graph(frame.target, params.rank)
         else:
             own, other = common_distances(placed, frame.target, params.rank)
-        held = self.rules.held if self.rules else None
         return FusedProblem(band, cost, own, other, params.alpha, masses.p, masses.q, held)
 
     def _cost(self, band: Band, placement: Placement) -> Floats:

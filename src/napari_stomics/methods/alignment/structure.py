@@ -218,3 +218,37 @@ class FusedProblem:
         """Sum of the absolute deviations of both marginals from ``p`` and ``q``."""
         rows, columns = self.band.marginals(values)
         return float(np.abs(rows - self.p).sum() + np.abs(columns - self.q).sum())
+
+
+def local_problem(
+    band: Band,
+    cost: Floats,
+    placed: Floats,
+    target: Floats,
+    alpha: float,
+    masses: tuple[Floats, Floats],
+    held: tuple[Flags, Flags] | None = None,
+) -> FusedProblem:
+    """The fused problem of large sections, its structure expanded around the present place.
+
+    A spot that is matched d away from where the section as a whole puts it is
+    at fault in its distances to all others by ``d cos(angle)``: their mean
+    square is half of d^2, and the gradient of the structure cost twice that.
+    What is left is linear in the plan, and the placement is to follow the plan
+    until both agree. No distances between far spots are needed.
+
+    Parameters
+    ----------
+    band, cost, alpha, held
+        See :class:`FusedProblem`.
+    placed, target
+        (n, 2), (m, 2) positions in the target's frame, in spot pitches.
+    masses
+        Mass asked for, (n,) and (m,).
+    """
+    fused = band.gaps(placed, target)
+    fused *= alpha
+    fused += (1.0 - alpha) * cost
+    none = LowRankDistances(np.zeros((len(placed), 1)), np.zeros((1, 1)))
+    other = LowRankDistances(np.zeros((len(target), 1)), np.zeros((1, 1)))
+    return FusedProblem(band, fused, none, other, 0.0, *masses, held)
