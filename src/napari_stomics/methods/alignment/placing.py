@@ -26,6 +26,7 @@ from napari_stomics.methods.alignment.pose import find_pose
 from napari_stomics.methods.alignment.poses import Pose
 from napari_stomics.methods.alignment.refine import PoseRefiner
 from napari_stomics.methods.alignment.rules import Pins
+from napari_stomics.methods.alignment.settle import rigid, settled_bend, settled_pose
 
 Floats = NDArray[np.floating[Any]]
 
@@ -37,11 +38,6 @@ _STEPS = 5  # of the lattice at most
 _DRIFT = 0.5  # pitches by which a refined pose is usually wrong
 _MET = 0.2  # pitches within which a pin counts as met
 _MANY = 6000  # spots beyond which more than those of the pose's refinement can tell
-_SAMPLE = 20_000  # spots that settle the pose of a large section
-_CLOSEST = 8  # partners that each is blurred over
-_SOFT = 0.05  # cost over which it is blurred
-_SETTLING = 40  # rounds at most
-_STILL = 0.02  # pitches: the largest move at which a pose has settled
 _WIDE = 64  # features beyond which the few of the pose's search bend the source
 _FEW = 60  # spots below which nothing is bent
 
@@ -135,17 +131,6 @@ def placement_of(transform: Transform, frame: Frame) -> Placement:
     return Placement(pose, bend)
 
 
-def rigid(points: Floats, there: Floats, weights: Floats, mirrored: bool | None) -> Pose:
-    """Best rigid motion of weighted pairs (Kabsch 1976); None finds out whether it mirrors."""
-    w = weights / weights.sum()
-    a, b = w @ points, w @ there
-    u, _, vt = np.linalg.svd((points - a).T @ (w[:, None] * (there - b)))
-    sign = np.sign(np.linalg.det(u @ vt))
-    last = 1.0 if mirrored is None else sign * (-1.0 if mirrored else 1.0)
-    matrix = (u @ np.diag([1.0, last]) @ vt).T
-    return Pose(matrix, b - matrix @ a)
-
-
 @dataclass(frozen=True)
 class Wishes:
     """What the user asked of the placement.
@@ -195,8 +180,9 @@ def place(
     found = _pose(frame, pair, landmarks, wishes, ctx)
     if len(frame.source) > _MANY and found.bend is None and frame.features.searchable:
         rows = frame.features.search_source, frame.features.search_target
+        every = frame.features.source, frame.features.target
         pose = feature_motion(frame.source, frame.target, rows, found.pose)
-        found = replace(found, pose=settled(frame, pose))
+        found = replace(found, pose=settled_pose(frame.source, frame.target, every, pose))
     show("refine", found.apply(frame.source))
     return found
 
@@ -269,36 +255,6 @@ def _from_landmarks(
             "landmarks and did not count for the start: check where they were placed."
         )
     return Placement(found.pose, candidates=(found.pose,))
-
-
-def settled(frame: Frame, pose: Pose) -> Pose:
-    """A pose settled on where spots and features match best: soft closest points (ICP).
-
-    Besl & McKay 1992, IEEE TPAMI 14:239, with each spot's partner blurred over
-    the near ones by distance and features. A large section holds so many spots
-    that a sample of them tells.
-    """
-    from scipy.spatial import cKDTree
-
-    chosen = np.random.default_rng(0).permutation(len(frame.source))[:_SAMPLE]
-    points, space = frame.source[chosen], frame.features
-    tree: Any = cKDTree(frame.target)
-    for _ in range(_SETTLING):
-        placed = pose.apply(points)
-        gaps, near = tree.query(placed, k=min(_CLOSEST, len(frame.target)))
-        alike = np.einsum("nk,nck->nc", space.source[chosen], space.target[near])
-        logits = (0.5 * alike - 0.5 * gaps**2) / _SOFT
-        share = np.exp(logits - logits.max(axis=1, keepdims=True))
-        share /= share.sum(axis=1, keepdims=True)
-        there = np.einsum("nc,ncd->nd", share, frame.target[near])
-        # At a rim all partners lie on one side.
-        held = gaps[:, -1] < 2.0 * np.median(gaps[:, -1])
-        after = rigid(points[held], there[held], np.ones(int(held.sum())), pose.mirrored)
-        moved = float(np.linalg.norm(after.apply(points) - placed, axis=1).max())
-        pose = replace(after, score=pose.score)
-        if moved < _STILL:
-            break
-    return pose
 
 
 def snapped(
@@ -385,8 +341,12 @@ def bent(frame: Frame, found: Placement, ctx: JobContext) -> Placement | None:
     rows = space.source, space.target
     if rows[0].shape[1] > _WIDE:
         rows = space.search_source, space.search_target
-    bend = feature_bend(found.posed(frame.source), frame.target, rows, _LEVELS, ctx)
-    return None if bend is None else replace(found, bend=bend)
+    posed = found.posed(frame.source)
+    bend = feature_bend(posed, frame.target, rows, _LEVELS, ctx)
+    if bend is None:
+        return None
+    bend = settled_bend(posed, frame.target, (space.source, space.target), bend)
+    return replace(found, bend=bend)
 
 
 def pinned(frame: Frame, found: Placement, pins: Pins) -> Placement | None:

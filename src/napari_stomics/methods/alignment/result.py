@@ -14,9 +14,10 @@ from napari_stomics.core.results import Registration
 from napari_stomics.methods.alignment.bend import fold_fraction
 from napari_stomics.methods.alignment.dense import row_entropy
 from napari_stomics.methods.alignment.overlap import Masses
-from napari_stomics.methods.alignment.placing import Frame, Placement, rigid
+from napari_stomics.methods.alignment.placing import Frame, Placement
 from napari_stomics.methods.alignment.poses import Pose
 from napari_stomics.methods.alignment.proximal import Solution
+from napari_stomics.methods.alignment.settle import rigid
 
 Floats = NDArray[np.floating[Any]]
 
