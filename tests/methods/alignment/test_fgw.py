@@ -9,8 +9,14 @@ from napari_stomics.core.errors import JobCancelled, UserError
 from napari_stomics.core.inputs import Constraint, LandmarkPairs, SpotPair
 from napari_stomics.core.jobs import JobContext
 from napari_stomics.core.transforms import Affine
-from napari_stomics.methods.alignment.fgw import FGWParams, align_fgw, split_landmarks
+from napari_stomics.methods.alignment.fgw import (
+    FGWParams,
+    align_fgw,
+    feature_options,
+    split_landmarks,
+)
 from napari_stomics.metrics.alignment import exact_share, registration_error, within_share
+from tests.small import small_simulation
 
 RIGID = FGWParams(bend=False)
 
@@ -322,3 +328,14 @@ def test_the_method_is_offered_first():
     from napari_stomics.core.registry import registry
 
     assert registry().get("alignment/fgw").params is FGWParams
+
+
+def test_images_count_only_where_they_are_to_be_compared():
+    """The weight of the images has a default, so it must wait for the user's wish."""
+    case = small_simulation().study
+    pair = SpotPair(case.section("section_2").spots("rna"), case.section("section_1").spots("rna"))
+    params = FGWParams()
+    assert feature_options(params, pair).image_weight == 0
+    both = (case.section("section_2").histology("rna"), case.section("section_1").histology("rna"))
+    seen = feature_options(params, replace(pair, histology=both))
+    assert seen.image_weight == params.image_weight > 0

@@ -76,7 +76,8 @@ class FGWParams(Params):
         advanced=True, ge=2, le=200,
     )  # fmt: skip
     image_weight: float = param(
-        0.0, "Image weight", "Share of the H&E images' features in the cost.",
+        0.3, "Image weight",
+        "Share of the H&E images' features in the cost, where the images are compared too.",
         advanced=True, ge=0.0, le=1.0, step=0.1,
     )  # fmt: skip
     relaxation: float = param(
@@ -159,7 +160,7 @@ def align_fgw(inputs: SpotPair, params: FGWParams, ctx: JobContext) -> Transport
 
     check_pair(inputs, ctx)
     ctx.step(0.0, "Comparing features")
-    space = compare_features(inputs, feature_options(params), ctx.part(0.0, 0.2))
+    space = compare_features(inputs, feature_options(params, inputs), ctx.part(0.0, 0.2))
     frame = Frame.of(inputs, space)
     used, judges = split_landmarks(inputs.landmarks, params)
     plan = Run(inputs, frame, params, ctx).run(used, judges, Wishes(params.prior, params.mirror))
@@ -173,13 +174,13 @@ def align_fgw(inputs: SpotPair, params: FGWParams, ctx: JobContext) -> Transport
     return plan
 
 
-def feature_options(params: FGWParams) -> FeatureOptions:
+def feature_options(params: FGWParams, pair: SpotPair) -> FeatureOptions:
     """Return the part of the parameters that says how features are compared."""
     return FeatureOptions(
         metric=params.metric,
         n_genes=params.n_genes,
         n_components=params.n_components,
-        image_weight=params.image_weight,
+        image_weight=0.0 if pair.histology is None else params.image_weight,
         held_out=params.held_out_features,
         seed=params.seed,
     )

@@ -28,10 +28,12 @@ PRESET_ROWS: tuple[dict[str, Any], ...] = (
         "summary": "PASTE2's model: only tissue that both sections hold is matched, at alpha 0.1, "
         "rigid. Unlike PASTE2, the overlap is estimated instead of asked for, features are "
         "compared by cosine of principal components instead of GLM-PCA, and distances count in "
-        "spot pitches. Raise the image weight to 0.5 to mix in H&E features, as PASTE2 does.",
+        "spot pitches. Tick the H&E images to mix in their features at half the weight, as PASTE2 "
+        "does.",
         "reference": "Liu et al. 2023, Genome Res 33:1124",
         "params": {
             "alpha": 0.1,
+            "image_weight": 0.5,
             "metric": "cosine",
             "marginals": "partial",
             "solver": "exact",
