@@ -34,8 +34,8 @@ _LEVELS = (Level(4.0, 4), Level(2.0, 6), Level(1.25, 6))
 _REACH = 6.0  # pitches by which a pose from a map or from landmarks may be wrong
 _FAITH = 0.05  # share of the score by which another pose must beat the known map
 _ON_TOP = 0.5  # pitches within which two spots lie on each other
-_STEPS = 5  # of the lattice at most
-_DRIFT = 0.5  # pitches by which a refined pose is usually wrong
+_EVIDENCE = 0.25  # of each spot that lies on another, against standard errors of the features
+_DRIFT = 0.45  # pitches by which a refined pose is usually wrong
 _MET = 0.2  # pitches within which a pin counts as met
 _MANY = 6000  # spots beyond which more than those of the pose's refinement can tell
 _WIDE = 64  # features beyond which the few of the pose's search bend the source
@@ -257,35 +257,24 @@ def _from_landmarks(
     return Placement(found.pose, candidates=(found.pose,))
 
 
-def snapped(
-    frame: Frame, found: Placement, before: Placement, overlap: Overlap
-) -> Placement | None:
-    """The placement shifted by a step of the spots' lattice, where that is more likely.
+def snapped(frame: Frame, found: Placement, overlap: Overlap) -> Placement:
+    """The placement settled on the spots, on the step of their lattice that is most likely.
 
-    On regular arrays a plan locks in: where the tissue's outline does not hold
-    it, it may sit one spot off. Judged by the features of spots that lie on
-    each other, and by how far the plan has gone from the pose it started from.
+    On regular arrays a placement locks in: where the tissue's outline does not
+    hold it, it may come to rest one spot off. Each of the steps around is tried;
+    judged are the features of the spots that lie on each other, how many these
+    are, and how far it has gone from where the features as a whole put it.
 
     Parameters
     ----------
     frame
         The sections.
-    found, before
-        Where the plan laid the source, and where it started from.
+    found
+        A pose refined on the features.
     overlap
-        The tissue that both hold.
-
-    Returns
-    -------
-    Placement or None
-        None where the plan lies best as it is.
+        The tissue that both hold under it.
     """
-    from scipy.spatial import cKDTree
-
     space = frame.features
-    tree: Any = cKDTree(frame.target)
-    if found.bend is not None or not space.searchable:
-        return None
     rows = [
         unit_rows(x - x[common].mean(axis=0))
         for x, common in (
@@ -293,39 +282,36 @@ def snapped(
             (space.search_target, overlap.target),
         )
     ]
-    placed = found.apply(frame.source)
-    drift = (placed - before.apply(frame.source))[overlap.source].mean(axis=0)
-
-    def likely(shift: Floats) -> tuple[float, int]:
-        gap, near = tree.query(placed + shift, distance_upper_bound=_ON_TOP)
+    tree = _tree(frame.target)
+    before = found.apply(frame.source)[overlap.source]
+    best, most = found, -np.inf
+    for step in (np.zeros(2), *_lattice_steps(frame.target)):
+        pose = replace(found.pose, shift=found.pose.shift + step)
+        pose = settled_pose(frame.source, frame.target, (space.source, space.target), pose)
+        placed = pose.apply(frame.source)
+        gap, near = tree.query(placed, distance_upper_bound=_ON_TOP)
         on = np.flatnonzero(np.isfinite(gap))
         if len(on) < 10:
-            return -np.inf, 0
+            continue
         alike = np.einsum("nk,nk->n", rows[0][on], rows[1][near[on]])
         certain = float(alike.mean() / (alike.std() + 1e-12)) * np.sqrt(len(on))
-        return certain - 0.5 * float(((drift + shift) ** 2).sum()) / _DRIFT**2, len(on)
+        strayed = float(((placed[overlap.source] - before) ** 2).sum(axis=1).mean())
+        likely = certain + _EVIDENCE * len(on) - 0.5 * strayed / _DRIFT**2
+        if likely > most:
+            best, most = replace(found, pose=pose), likely
+    return best
 
-    shift = np.zeros(2)
-    best, count = likely(shift)
-    steps = _lattice_steps(frame.target)
-    for _ in range(_STEPS):
-        tried = [(likely(shift + step), step) for step in steps]
-        (value, on), step = max(tried, key=lambda t: t[0][0])
-        if value <= best or on < 0.8 * count:
-            break
-        shift, best = shift + step, value
-    if not shift.any():
-        return None
-    return replace(found, pose=replace(found.pose, shift=found.pose.shift + shift))
+
+def _tree(points: Floats) -> Any:
+    from scipy.spatial import cKDTree
+
+    return cKDTree(points)
 
 
 def _lattice_steps(points: Floats) -> Floats:
     """(6, 2) or (4, 2) steps from a spot to its neighbours on a regular array."""
-    from scipy.spatial import cKDTree
-
     some = points[np.random.default_rng(0).permutation(len(points))[:500]]
-    tree: Any = cKDTree(points)
-    gaps, near = tree.query(some, k=2)
+    gaps, near = _tree(points).query(some, k=2)
     way = (points[near[:, 1]] - some) @ np.array([1.0, 1.0j])
     way = way / np.maximum(np.abs(way), 1e-12)
     folds = max((4, 6), key=lambda k: abs((way**k).mean()))

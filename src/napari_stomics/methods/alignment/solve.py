@@ -12,7 +12,13 @@ from napari_stomics.core.inputs import LandmarkPairs, SpotPair
 from napari_stomics.core.jobs import JobContext
 from napari_stomics.core.plans import AlignmentState, TransportPlan
 from napari_stomics.methods.alignment.band import Band
-from napari_stomics.methods.alignment.overlap import Marginals, Masses, ask_for, find_overlap
+from napari_stomics.methods.alignment.overlap import (
+    Marginals,
+    Masses,
+    Overlap,
+    ask_for,
+    find_overlap,
+)
 from napari_stomics.methods.alignment.placing import (
     Frame,
     Placement,
@@ -50,7 +56,7 @@ _ROUNDS = 4  # times that the band follows the pose at most
 _LARGE = 40_000  # spots beyond which distances are compared around each spot's place
 _ELSEWHERE = 4.0  # pitches: landmarks that lie so far off put a former plan aside
 _WHOLE = 0.93  # shares of overlap above which the outlines hold the sections in place
-_LEAK = 1.02  # factor by which the objective may rise with a step of the lattice
+_BETTER = 0.99  # factor by which a bend must lower the objective
 _MOVED = 0.3  # pitches that a spot may move before the band follows
 _START_RANGE = 0.05  # cost per squared pitch of the first coupling
 _START_BLUR = 0.1  # and its entropic smoothing
@@ -135,9 +141,7 @@ class Run:
         else:
             ctx = self.ctx.part(0.2, 0.4)
             placement = place(self.frame, self.pair, landmarks, wishes, ctx, self._show)
-            answer = self._snapped(self._follow(placement), placement)
-            if self.params.bend and placement.bend is None:
-                answer = self._bent(answer)
+            answer = self._sought(placement)
             if pins is not None:  # which had to wait until the pose was found
                 self.pins = pins
                 answer = self._solved(self._pulled(answer.placement), answer.solution)
@@ -184,28 +188,52 @@ class Run:
             answer = self._solved(after, solution)
         return answer
 
-    def _snapped(self, answer: Answer, before: Placement) -> Answer:
-        """The answer shifted by steps of the lattice, where outlines do not rule that out."""
-        overlap = find_overlap(answer.placement.apply(self.frame.source), self.frame.target)
-        if min(overlap.shares) > _WHOLE or self.ctx.finishing:
-            return answer
-        other = snapped(self.frame, answer.placement, before, overlap)
+    def _sought(self, placement: Placement) -> Answer:
+        """Couple the sections, the pose made exact and the source bent where that is better."""
+        if placement.bend is not None:
+            return self._solved(placement, None)
+        overlap = self._overlap(placement)
+        if min(overlap.shares) <= _WHOLE:
+            return self._solved(self._cropped(placement, overlap), None)
+        answer = self._follow(placement)
+        other = self._bent(answer.placement)
         if other is None:
             return answer
-        again = self._follow(other)
-        # A plan leaks over cut edges, so a step inwards is always a little cheaper.
-        return again if again.level < _LEAK * answer.level else answer
-
-    def _bent(self, answer: Answer) -> Answer:
-        """The answer with the section bent, if that lowers the objective."""
-        if self.ctx.finishing:
-            return answer
-        other = bent(self.frame, answer.placement, self.ctx.part(0.6, 0.65))
-        if other is None:
-            return answer
-        self._show("bend", other.apply(self.frame.source))
         again = self._solved(other, None)
-        return again if again.level < answer.level else answer
+        return again if again.level < _BETTER * answer.level else answer
+
+    def _cropped(self, placement: Placement, overlap: Overlap) -> Placement:
+        """Place sections that hold only part of each other's tissue.
+
+        A relaxed plan leaks over cut edges and would draw the pose after it, so
+        the pose is settled on the spots within, and bends are judged on tissue
+        that is common to both answers.
+        """
+        frame = self.frame
+        if frame.features.searchable:
+            placement = snapped(frame, placement, overlap)
+        other = self._bent(placement)
+        if other is None:
+            return placement
+        both = [self._overlap(p) for p in (placement, other)]
+        common = Overlap(both[0].source & both[1].source, both[0].target & both[1].target)
+        if not min(common.shares) > 0:
+            return placement
+        masses = ask_for(common, "partial", self.rules.banned)
+        rigid, bent_too = (self._solved(p, None, masses).level for p in (placement, other))
+        return other if bent_too < _BETTER * rigid else placement
+
+    def _bent(self, placement: Placement) -> Placement | None:
+        """The placement with a bend to be tried; None where there is none."""
+        if self.ctx.finishing or not self.params.bend:
+            return None
+        other = bent(self.frame, placement, self.ctx.part(0.6, 0.65))
+        if other is not None:
+            self._show("bend", other.apply(self.frame.source))
+        return other
+
+    def _overlap(self, placement: Placement) -> Overlap:
+        return find_overlap(placement.apply(self.frame.source), self.frame.target)
 
     def _told(self, answer: Answer, judges: LandmarkPairs | None) -> TransportPlan:
         params, frame = self.params, self.frame
@@ -220,11 +248,14 @@ class Run:
 
     # Solving -------------------------------------------------------------------------------
 
-    def _solved(self, placement: Placement, former: Solution | None) -> Answer:
+    def _solved(
+        self, placement: Placement, former: Solution | None, masses: Masses | None = None
+    ) -> Answer:
         """Couple the sections as they are placed, with relaxed marginals."""
         placed = placement.apply(self.frame.source)
-        asked: Marginals = "partial" if self.params.marginals == "partial" else "unbalanced"
-        masses = self._masses(placed, asked)
+        if masses is None:
+            partial = self.params.marginals == "partial"
+            masses = self._masses(placed, "partial" if partial else "unbalanced")
         problem = self._problem(placement, placed, masses)
         start = self._start(problem, placed, masses, former)
         solution = self._proximal(problem, start, placed, masses.mass, self.params.relaxation)
