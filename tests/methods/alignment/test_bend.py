@@ -4,6 +4,8 @@ import pytest
 from napari_stomics.core.transforms import Affine
 from napari_stomics.methods.alignment.bend import Grid, fit_bend, fold_fraction, least_area
 from napari_stomics.methods.alignment.flow import FeatureMap, Level, Waves, feature_bend
+from napari_stomics.methods.alignment.poses import Pose
+from napari_stomics.methods.alignment.settle import rigid, settled_bend, settled_pose
 
 RNG = np.random.default_rng(0)
 POINTS = RNG.uniform(0, 40, (1500, 2))
@@ -96,13 +98,53 @@ def test_a_bend_is_found_from_features_alone():
     assert least_area(bend.grid.field(bend.values), POINTS) > 0
 
 
-def test_sections_that_do_not_differ_are_hardly_bent():
-    features = smooth_features(POINTS, 1.0, 1), smooth_features(POINTS, 1.0, 2)
-    bend = feature_bend(POINTS, POINTS, features, LEVELS)
-    assert np.linalg.norm(bend.apply(POINTS) - POINTS, axis=1).mean() < 0.35
+@pytest.mark.parametrize("seed", [1, 5, 9])
+def test_sections_that_do_not_differ_are_not_bent(seed):
+    features = smooth_features(POINTS, 1.0, seed), smooth_features(POINTS, 1.0, seed + 1)
+    assert feature_bend(POINTS, POINTS, features, LEVELS) is None
+
+
+def test_noise_alone_asks_for_no_bend():
+    rng = np.random.default_rng(8)
+    features = tuple(rng.normal(size=(len(POINTS), 10)) for _ in range(2))
+    assert feature_bend(POINTS, POINTS + wave(POINTS), features, LEVELS) is None
+
+
+def test_a_bend_settles_on_the_spots():
+    target = POINTS + wave(POINTS)
+    features = smooth_features(POINTS, 0.5, 1), smooth_features(POINTS, 0.5, 2)
+    rough = feature_bend(POINTS, target, features, LEVELS)
+    exact = settled_bend(POINTS, target, features, rough)
+    before, after = (
+        np.linalg.norm(bend.apply(POINTS) - target, axis=1).mean() for bend in (rough, exact)
+    )
+    assert after < 0.6 * before
+    assert least_area(exact.grid.field(exact.values), POINTS) > 0
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_pose_settles_on_the_spots_of_a_cropped_section(mirrored):
+    angle = np.deg2rad(200)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    turn = turn @ np.diag([-1.0 if mirrored else 1.0, 1.0])
+    there = POINTS @ turn.T + [3.0, 4.0]
+    kept = np.flatnonzero(POINTS[:, 0] < 25)
+    features = smooth_features(POINTS, 0.5, 1), smooth_features(POINTS, 0.5, 2)[kept]
+    start = Pose(turn, np.array([3.2, 3.8]))
+    pose = settled_pose(POINTS, there[kept], features, start)
+    np.testing.assert_allclose(pose.apply(POINTS), there, atol=0.1)
+
+
+def test_weighted_rigid_motions_keep_or_find_the_handedness():
+    there = POINTS @ np.diag([-1.0, 1.0]) + 5.0
+    weights = RNG.random(len(POINTS))
+    np.testing.assert_allclose(rigid(POINTS, there, weights, None).apply(POINTS), there)
+    assert np.linalg.det(rigid(POINTS, there, weights, False).matrix) == pytest.approx(1)
 
 
 def test_the_same_bend_every_time():
     features = smooth_features(POINTS, 0.5, 1), smooth_features(POINTS, 0.5, 2)
-    first, second = (feature_bend(POINTS, POINTS + 1, features, LEVELS) for _ in range(2))
+    first, second = (
+        feature_bend(POINTS, POINTS + wave(POINTS), features, LEVELS) for _ in range(2)
+    )
     np.testing.assert_array_equal(first.values, second.values)

@@ -76,13 +76,16 @@ def test_pins_pull_the_tissue_onto_their_partners_and_leave_the_rest():
 
 
 def test_overlap_and_masses_of_a_cropped_section():
-    cropped = GRID[GRID[:, 0] < 5]
-    overlap = find_overlap(GRID, cropped)
-    np.testing.assert_array_equal(overlap.source, GRID[:, 0] < 6)  # and its rim
+    wide = np.stack(np.meshgrid(np.arange(40.0), np.arange(30.0)), axis=-1).reshape(-1, 2)
+    cropped = wide[wide[:, 0] < 24] + 0.2
+    overlap = find_overlap(wide, cropped)
+    np.testing.assert_array_equal(overlap.source, wide[:, 0] < 24)
     assert overlap.shares == (0.6, 1.0)
     partial = ask_for(overlap, "partial")
     assert partial.mass == 0.6 == pytest.approx(partial.p.sum()) == pytest.approx(partial.q.sum())
     assert (partial.p[~overlap.source] == 0).all()
+    whole = partial.whole()
+    assert whole.mass == 1 == pytest.approx(whole.p.sum())
     relaxed = ask_for(overlap, "unbalanced")
     assert relaxed.p.sum() == pytest.approx(1.0)
     assert relaxed.q.sum() == pytest.approx(0.6)

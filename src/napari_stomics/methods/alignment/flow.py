@@ -32,6 +32,7 @@ _FALL = 4.5  # the amplitude of waves falls as their number to minus this
 _PAD = 0.3  # of the extent: waves end beyond the tissue
 _AMPLITUDE = 8.0  # pitches of displacement to begin with
 _PATIENCE = 0.7  # factor by which the amplitude falls per step at most
+_CLEARLY = 3.0  # times what noise would gain
 _INDEPENDENT = 0.2  # share of averages over neighbourhoods that overlap
 
 
@@ -175,7 +176,8 @@ def feature_bend(
     Returns
     -------
     Bend or None
-        None where the features decide nothing.
+        None where the features do not clearly ask for one: the log-likelihood
+        that it gains must exceed what its waves would gain from noise.
     """
     ctx = ctx or JobContext()
     shift, found = np.zeros((len(placed), 2)), None
@@ -186,7 +188,7 @@ def feature_bend(
         step = _Level(placed, shift, own, other, level)
         found = step.run()
         shift = step.waves.basis(placed) @ found
-    if found is None:
+    if found is None or not step.telling():
         return None
     return _as_bend(step.waves, found, placed)
 
@@ -334,16 +336,49 @@ class _Level:
         robust *= _INDEPENDENT
         # The mean of both gradients is less noisy, and exact to second order.
         slope, basis = 0.5 * (slope[used] + self.slope[used]), self.basis[used]
-        h = np.einsum("nka,nkb,k,n->nab", slope, slope, weight, robust)
+        system, h = self._system(slope, weight, robust, basis)
         g = np.einsum("nka,nk,k,n->na", slope, misfit, weight, robust)
         g += np.einsum("nab,nb->na", h, here[used])
+        right = np.concatenate([basis.T @ g[:, 0], basis.T @ g[:, 1]])
+        return self._settled(system, right)
+
+    def telling(self) -> bool:
+        """Whether the bend gains far more likelihood than its freedom explains (Laplace)."""
+        bent, straight = (
+            self.other.at(self.spots + self.basis @ found)
+            for found in (self.found, np.zeros_like(self.found))
+        )
+        used = self.solid & (bent[2] > _SOLID) & (straight[2] > _SOLID)
+        if used.sum() < 10:
+            return False
+        left, weight, _ = _weighted(self.wanted[used], bent[0][used])
+        before, _, _ = _weighted(self.wanted[used], straight[0][used])
+        gain = 0.5 * _INDEPENDENT * float(((before**2 - left**2) * weight).sum())
+        slope = 0.5 * (bent[1][used] + self.slope[used])
+        everywhere = np.full(int(used.sum()), _INDEPENDENT)
+        system = self._system(slope, weight, everywhere, self.basis[used])[0]
+        prior = 1 / np.tile(self._scale(), 2) ** 2
+        freedom = np.linalg.slogdet(np.eye(len(prior)) + system / prior)[1]
+        bending = float(self.found.T.ravel() ** 2 @ prior)
+        return bool(gain > _CLEARLY * 0.5 * (freedom + bending))
+
+    def _scale(self) -> Floats:
+        """(3 + k,) usual size of each coefficient at the present amplitude."""
+        out = self.spread.copy()
+        out[3:] *= self.amplitude
+        return out
+
+    def _system(
+        self, slope: Floats, weight: Floats, robust: Floats, basis: Floats
+    ) -> tuple[Floats, Floats]:
+        """(2 (3 + k), ...) information on the coefficients, and (n, 2, 2) that of each place."""
+        h = np.einsum("nka,nkb,k,n->nab", slope, slope, weight, robust)
         k = basis.shape[1]
         system = np.empty((2 * k, 2 * k))
         for a in range(2):
             for b in range(2):
                 system[a * k : (a + 1) * k, b * k : (b + 1) * k] = (basis.T * h[:, a, b]) @ basis
-        right = np.concatenate([basis.T @ g[:, 0], basis.T @ g[:, 1]])
-        return self._settled(system, right)
+        return system, h
 
     def _settled(self, system: Floats, right: Floats) -> Floats:
         """Solution at the amplitude of the waves that the data ask for."""
@@ -351,8 +386,7 @@ class _Level:
         waves = np.tile(np.arange(k) >= 3, 2)
         least = _PATIENCE * self.amplitude  # misfits are overrated until the bend fits
         for _ in range(10):
-            scale = np.tile(self.spread, 2)
-            scale[waves] *= self.amplitude
+            scale = np.tile(self._scale(), 2)
             inverse = np.linalg.inv(system + np.diag(1 / scale**2))
             found = inverse @ right
             power = (found**2 + np.diag(inverse))[waves] / np.tile(self.spread, 2)[waves] ** 2

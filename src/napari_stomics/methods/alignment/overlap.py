@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,8 +14,10 @@ Floats = NDArray[np.floating[Any]]
 Flags = NDArray[np.bool_]
 Marginals = Literal["unbalanced", "balanced", "partial"]
 
-_NEAR = 1.2  # pitches to the nearest spot of the other section within shared tissue
-_HOLES = 2.2  # and to the third nearest: a spot lost on its own is no end of the tissue
+_NEAR = 0.8  # pitches to a spot of the other section: one row beyond its rim is further
+_AROUND = 6  # spots around one that was lost within the tissue
+_LOOSE = 1.3  # factor of their usual distance
+_SAMPLE = 5000
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +55,15 @@ def find_overlap(placed: Floats, target: Floats, pitch: float = 1.0) -> Overlap:
 
 
 def _within(points: Floats, others: Floats, pitch: float) -> Flags:
+    """Spots that lie on one of the others, or amid as many of them as these have around."""
     from scipy.spatial import cKDTree
 
-    k = min(3, len(others))
-    gaps = np.asarray(cKDTree(others).query(points, k=k)[0]).reshape(len(points), k)
-    return np.asarray((gaps[:, 0] <= _NEAR * pitch) | (gaps[:, -1] <= _HOLES * pitch))
+    tree: Any = cKDTree(others)
+    k = min(_AROUND, len(others) - 1)
+    sample = others[np.random.default_rng(0).permutation(len(others))[:_SAMPLE]]
+    usual = float(np.median(tree.query(sample, k=k + 1)[0][:, -1]))
+    gaps = tree.query(points, k=k)[0].reshape(len(points), k)
+    return np.asarray((gaps[:, 0] <= _NEAR * pitch) | (gaps[:, -1] <= _LOOSE * usual))
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +85,14 @@ class Masses:
     mass: float
     source: Floats
     target: Floats
+
+    def whole(self) -> Masses:
+        """The same with a plan of mass one.
+
+        The structure cost is quadratic in the mass: at half the mass it would
+        count for half as much beside the features.
+        """
+        return replace(self, p=self.p / self.mass, q=self.q / self.mass, mass=1.0)
 
 
 def ask_for(

@@ -35,7 +35,7 @@ _REACH = 6.0  # pitches by which a pose from a map or from landmarks may be wron
 _FAITH = 0.05  # share of the score by which another pose must beat the known map
 _ON_TOP = 0.5  # pitches within which two spots lie on each other
 _EVIDENCE = 0.25  # of each spot that lies on another, against standard errors of the features
-_DRIFT = 0.45  # pitches by which a refined pose is usually wrong
+_DRIFT = 0.55  # pitches by which a refined pose is usually wrong
 _MET = 0.2  # pitches within which a pin counts as met
 _MANY = 6000  # spots beyond which more than those of the pose's refinement can tell
 _WIDE = 64  # features beyond which the few of the pose's search bend the source
@@ -285,20 +285,22 @@ def snapped(frame: Frame, found: Placement, overlap: Overlap) -> Placement:
     tree = _tree(frame.target)
     before = found.apply(frame.source)[overlap.source]
     best, most = found, -np.inf
-    for step in (np.zeros(2), *_lattice_steps(frame.target)):
-        pose = replace(found.pose, shift=found.pose.shift + step)
-        pose = settled_pose(frame.source, frame.target, (space.source, space.target), pose)
-        placed = pose.apply(frame.source)
-        gap, near = tree.query(placed, distance_upper_bound=_ON_TOP)
-        on = np.flatnonzero(np.isfinite(gap))
-        if len(on) < 10:
-            continue
-        alike = np.einsum("nk,nk->n", rows[0][on], rows[1][near[on]])
-        certain = float(alike.mean() / (alike.std() + 1e-12)) * np.sqrt(len(on))
-        strayed = float(((placed[overlap.source] - before) ** 2).sum(axis=1).mean())
-        likely = certain + _EVIDENCE * len(on) - 0.5 * strayed / _DRIFT**2
-        if likely > most:
-            best, most = replace(found, pose=pose), likely
+    for _ in range(2):  # a first step may have to free it from between two rows
+        middle = best.pose
+        for step in (np.zeros(2), *_lattice_steps(frame.target)):
+            pose = replace(middle, shift=middle.shift + step)
+            pose = settled_pose(frame.source, frame.target, (space.source, space.target), pose)
+            placed = pose.apply(frame.source)
+            gap, near = tree.query(placed, distance_upper_bound=_ON_TOP)
+            on = np.flatnonzero(np.isfinite(gap))
+            if len(on) < 10:
+                continue
+            alike = np.einsum("nk,nk->n", rows[0][on], rows[1][near[on]])
+            certain = float(alike.mean() / (alike.std() + 1e-12)) * np.sqrt(len(on))
+            strayed = float(((placed[overlap.source] - before) ** 2).sum(axis=1).mean())
+            likely = certain + _EVIDENCE * len(on) - 0.5 * strayed / _DRIFT**2
+            if likely > most:
+                best, most = replace(found, pose=pose), likely
     return best
 
 

@@ -228,17 +228,6 @@ def solve_proximal(
     )
 
 
-def relaxed_objective(problem: FusedProblem, values: Floats, tau: float) -> float:
-    """Objective, with the price of relaxed marginals, of the plan scaled to a mass of one.
-
-    Unlike the objective itself it can be compared between plans of different mass.
-    """
-    mass = float(values.sum())
-    if not mass > 0:
-        return float("inf")
-    return problem.gradient(values / mass)[1] + _price(problem, values, tau) / mass
-
-
 def _price(problem: FusedProblem, values: Floats, tau: float) -> float:
     """What the deviations from the marginals cost: tau KL of both; nothing where they are held."""
     if np.isinf(tau):

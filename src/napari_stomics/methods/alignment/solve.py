@@ -15,7 +15,6 @@ from napari_stomics.methods.alignment.band import Band
 from napari_stomics.methods.alignment.overlap import (
     Marginals,
     Masses,
-    Overlap,
     ask_for,
     find_overlap,
 )
@@ -35,7 +34,6 @@ from napari_stomics.methods.alignment.proximal import (
     Scaling,
     Solution,
     Watch,
-    relaxed_objective,
     solve_proximal,
 )
 from napari_stomics.methods.alignment.result import Account, barycentres, make_plan, rigid_of
@@ -56,7 +54,6 @@ _ROUNDS = 4  # times that the band follows the pose at most
 _LARGE = 40_000  # spots beyond which distances are compared around each spot's place
 _ELSEWHERE = 4.0  # pitches: landmarks that lie so far off put a former plan aside
 _WHOLE = 0.93  # shares of overlap above which the outlines hold the sections in place
-_BETTER = 0.99  # factor by which a bend must lower the objective
 _MOVED = 0.3  # pitches that a spot may move before the band follows
 _START_RANGE = 0.05  # cost per squared pitch of the first coupling
 _START_BLUR = 0.1  # and its entropic smoothing
@@ -79,15 +76,20 @@ class Answer:
         What was asked of the spots.
     solution
         The coupling.
-    level
-        Objective for a mass of one: what may be compared with another placement's.
+    scale
+        Mass of the plan over that of the coupling.
     """
 
     placement: Placement
     placed: Floats
     masses: Masses
     solution: Solution
-    level: float = np.nan
+    scale: float = 1.0
+
+    @property
+    def coupling(self) -> Solution:
+        """The coupling at its true mass; objective and marginal errors stay those of mass one."""
+        return replace(self.solution, values=self.solution.values * self.scale)
 
 
 class Run:
@@ -189,39 +191,18 @@ class Run:
         return answer
 
     def _sought(self, placement: Placement) -> Answer:
-        """Couple the sections, the pose made exact and the source bent where that is better."""
+        """Couple the sections, the source bent where its features ask for that."""
         if placement.bend is not None:
             return self._solved(placement, None)
-        overlap = self._overlap(placement)
-        if min(overlap.shares) <= _WHOLE:
-            return self._solved(self._cropped(placement, overlap), None)
-        answer = self._follow(placement)
-        other = self._bent(answer.placement)
-        if other is None:
-            return answer
-        again = self._solved(other, None)
-        return again if again.level < _BETTER * answer.level else answer
-
-    def _cropped(self, placement: Placement, overlap: Overlap) -> Placement:
-        """Place sections that hold only part of each other's tissue.
-
-        A relaxed plan leaks over cut edges and would draw the pose after it, so
-        the pose is settled on the spots within, and bends are judged on tissue
-        that is common to both answers.
-        """
-        frame = self.frame
-        if frame.features.searchable:
-            placement = snapped(frame, placement, overlap)
+        overlap = find_overlap(placement.apply(self.frame.source), self.frame.target)
+        cropped = min(overlap.shares) <= _WHOLE and self.frame.features.searchable
+        if cropped:
+            placement = snapped(self.frame, placement, overlap)
         other = self._bent(placement)
-        if other is None:
-            return placement
-        both = [self._overlap(p) for p in (placement, other)]
-        common = Overlap(both[0].source & both[1].source, both[0].target & both[1].target)
-        if not min(common.shares) > 0:
-            return placement
-        masses = ask_for(common, "partial", self.rules.banned)
-        rigid, bent_too = (self._solved(p, None, masses).level for p in (placement, other))
-        return other if bent_too < _BETTER * rigid else placement
+        if other is not None or cropped:
+            # A relaxed plan leaks over cut edges and would draw the pose after it.
+            return self._solved(other or placement, None)
+        return self._follow(placement)
 
     def _bent(self, placement: Placement) -> Placement | None:
         """The placement with a bend to be tried; None where there is none."""
@@ -232,9 +213,6 @@ class Run:
             self._show("bend", other.apply(self.frame.source))
         return other
 
-    def _overlap(self, placement: Placement) -> Overlap:
-        return find_overlap(placement.apply(self.frame.source), self.frame.target)
-
     def _told(self, answer: Answer, judges: LandmarkPairs | None) -> TransportPlan:
         params, frame = self.params, self.frame
         overlap = find_overlap(answer.placement.apply(frame.source), frame.target)
@@ -243,24 +221,27 @@ class Run:
             marginals = "balanced"
         account = Account(params.alpha, marginals, params.solver, overlap.shares, judges)
         return make_plan(
-            self.pair, frame, answer.placement, answer.solution, answer.masses, account
+            self.pair, frame, answer.placement, answer.coupling, answer.masses, account
         )
 
     # Solving -------------------------------------------------------------------------------
 
-    def _solved(
-        self, placement: Placement, former: Solution | None, masses: Masses | None = None
-    ) -> Answer:
+    def _solved(self, placement: Placement, former: Solution | None) -> Answer:
         """Couple the sections as they are placed, with relaxed marginals."""
         placed = placement.apply(self.frame.source)
-        if masses is None:
-            partial = self.params.marginals == "partial"
-            masses = self._masses(placed, "partial" if partial else "unbalanced")
-        problem = self._problem(placement, placed, masses)
-        start = self._start(problem, placed, masses, former)
-        solution = self._proximal(problem, start, placed, masses.mass, self.params.relaxation)
-        level = relaxed_objective(problem, solution.values, self.params.relaxation)
-        return Answer(placement, placed, masses, solution, level)
+        masses = self._masses(placed, self._relaxed(placed))
+        whole = masses.whole()
+        problem = self._problem(placement, placed, whole)
+        start = self._start(problem, placed, whole, former)
+        solution = self._proximal(problem, start, placed, 1.0, self.params.relaxation)
+        return Answer(placement, placed, masses, solution, masses.mass)
+
+    def _relaxed(self, placed: Floats) -> Marginals:
+        """How marginals are relaxed: over cut edges, unbalanced ones would leak."""
+        shares = find_overlap(placed, self.frame.target).shares
+        if self.params.marginals == "partial" or min(shares) <= _WHOLE:
+            return "partial"
+        return "unbalanced"
 
     def _masses(self, placed: Floats, marginals: Marginals) -> Masses:
         return ask_for(find_overlap(placed, self.frame.target), marginals, self.rules.banned)
