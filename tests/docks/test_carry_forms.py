@@ -13,7 +13,7 @@ from napari_stomics.layers.tags import tag, tagged
 from napari_stomics.session.session import Session
 from napari_stomics.workflow.steps import Step, run_step
 from tests.docks.desk import finish
-from tests.small import small_simulation
+from tests.small import hushed, small_simulation
 
 pytestmark = pytest.mark.gui
 PAIR = {"source": "section_2", "target": "section_1"}
@@ -82,7 +82,7 @@ def test_another_gene_of_what_was_carried_is_shown(study, qtbot):
         ({**PAIR, "plan": PLAN, "direction": "target to source"}, "transfer/plan-values"),
         (PAIR, "transfer/aggregate"),
     ):
-        outcome = Step(method=method, inputs=inputs).resolve().collect(study).run()
+        outcome = Step(method=method, inputs=inputs).resolve().collect(study).run(hushed())
         outcome.commit(study)
         panel.refresh(newest=True)
         key = outcome.run.key

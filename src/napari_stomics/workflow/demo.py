@@ -1,4 +1,4 @@
-"""The demonstration: one method of every task on the olfactory bulb pair."""
+"""The demonstration: from two sections to domains and predictions, on the olfactory bulb pair."""
 
 from __future__ import annotations
 

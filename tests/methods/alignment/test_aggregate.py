@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -51,7 +51,10 @@ def test_sums_keep_the_total(degrees, shift, stretch, fine_shape, coarse_shape, 
     x = sparse.csr_array(rng.poisson(0.4, (400, 5)))
     move = affine(degrees, shift, 30, stretch, 1.0)
     case = inputs(grid(20, 10.0), x, COARSE, coarse_size=coarse_size, move=move)
-    result = run(case, statistic="sum", source_shape=fine_shape, target_shape=coarse_shape)
+    try:
+        result = run(case, statistic="sum", source_shape=fine_shape, target_shape=coarse_shape)
+    except UserError:
+        reject()  # the sections were moved apart, which another test is about
     inside = np.asarray(result.values.sum(axis=0)).ravel()
     np.testing.assert_allclose(inside + result.outside, result.total, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(result.total, np.asarray(x.sum(axis=0)).ravel())

@@ -13,7 +13,7 @@ from napari_stomics.methods.alignment.dense import DenseFGWParams
 from napari_stomics.methods.alignment.estimate import Cost, estimate
 from napari_stomics.methods.alignment.fgw import FGWParams
 from napari_stomics.workflow.steps import Step
-from tests.small import small_simulation
+from tests.small import hushed, small_simulation
 
 
 def test_a_method_without_a_model_has_no_estimate():
@@ -54,31 +54,33 @@ def study():
     return small_simulation(n_spots=1000, n_genes=600, um_per_px=24.0, rotation=40.0).study
 
 
+def _cpu_seconds(study, method, params):
+    """CPU seconds of an alignment, loaded and compiled, and what was told of it."""
+    source, target = list(study.record.sections)[::-1]
+    step = Step(method=method, inputs={"source": source, "target": target}, params=params)
+    prepared = step.resolve().collect(study)
+    prepared.run(hushed())
+    gc.collect()
+    began = time.process_time()
+    prepared.run(hushed())
+    taken = time.process_time() - began
+    spots = len(prepared.inputs.source.ids), len(prepared.inputs.target.ids)
+    return max(taken, 0.3), estimate(*spots, prepared.resolved.params).seconds
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "params"),
     [
-        ("alignment/fgw", {}),
         ("alignment/fgw", {"bend": False, "neighbours": 64}),
-        ("alignment/fgw", {"marginals": "balanced"}),
         ("alignment/fgw-dense", {}),
     ],
 )
-def test_it_is_right_within_a_factor_of_three(study, method, params):
-    source, target = list(study.record.sections)[::-1]
-    step = Step(method=method, inputs={"source": source, "target": target}, params=params)
-    prepared = step.resolve().collect(study)
-    prepared.run()  # libraries are loaded and compiled once
-    gc.collect()
-    taken = []
-    for _ in range(2):
-        # Seconds of the processor: those of the clock tell how busy the machine is.
-        began = time.process_time()
-        prepared.run()
-        taken.append(time.process_time() - began)
-    spots = len(prepared.inputs.source.ids), len(prepared.inputs.target.ids)
-    told = estimate(*spots, prepared.resolved.params)
-    assert told.seconds / 3 <= max(min(taken), 0.5) <= told.seconds * 3
+def test_how_much_dearer_one_choice_is_than_another(study, method, params):
+    """Ratios only: how fast a machine is, is its own affair."""
+    taken, told = _cpu_seconds(study, method, params)
+    plain, told_plain = _cpu_seconds(study, "alignment/fgw", {})
+    assert 1 / 5 <= (taken / plain) / (told / told_plain) <= 5
 
 
 @pytest.mark.slow
@@ -90,7 +92,7 @@ def test_memory_is_right_within_a_factor_of_three(study):
     ready = prepared.collect(study)
     tracemalloc.start()
     try:
-        ready.run()
+        ready.run(hushed())
         peak = tracemalloc.get_traced_memory()[1] / 1e6
     finally:
         tracemalloc.stop()
