@@ -254,9 +254,7 @@ class Run:
         options = ProximalOptions(
             tau, mass, params.epsilon, params.iterations, params.tolerance, inner
         )
-        return solve_proximal(
-            problem, start, options, self.ctx.part(0.5, 1.0), self._watch(placed), params.device
-        )
+        return solve_proximal(problem, start, options, self.ctx.part(0.5, 1.0), self._watch(placed))
 
     def _strict(self, answer: Answer) -> Answer:
         """The answer at exact marginals."""
