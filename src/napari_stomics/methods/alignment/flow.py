@@ -32,7 +32,6 @@ _FALL = 4.5  # the amplitude of waves falls as their number to minus this
 _PAD = 0.3  # of the extent: waves end beyond the tissue
 _AMPLITUDE = 8.0  # pitches of displacement to begin with
 _PATIENCE = 0.7  # factor by which the amplitude falls per step at most
-_COARSE = 2.0  # pitches of blur at which the need of a bend is judged
 _CLEARLY = 3.0  # times what noise would gain
 _INDEPENDENT = 0.2  # share of averages over neighbourhoods that overlap
 
@@ -177,11 +176,11 @@ def feature_bend(
     Returns
     -------
     Bend or None
-        None where the features do not clearly ask for one: what it gains in
-        log-likelihood must far exceed what its waves would gain from noise.
+        None where the features do not clearly ask for one: the log-likelihood
+        that it gains must exceed what its waves would gain from noise.
     """
     ctx = ctx or JobContext()
-    shift, found, asked = np.zeros((len(placed), 2)), None, False
+    shift, found = np.zeros((len(placed), 2)), None
     for number, level in enumerate(levels):
         ctx.step(number / len(levels), f"Bending, {level.waves} waves")
         own = FeatureMap(placed, features[0], level.blur)
@@ -189,9 +188,7 @@ def feature_bend(
         step = _Level(placed, shift, own, other, level)
         found = step.run()
         shift = step.waves.basis(placed) @ found
-        # Finer maps see the spots themselves, and rather lie between these than on them.
-        asked = step.telling() if level.blur >= _COARSE else asked
-    if found is None or not asked:
+    if found is None or not step.telling():
         return None
     return _as_bend(step.waves, found, placed)
 

@@ -33,12 +33,11 @@ Floats = NDArray[np.floating[Any]]
 _LEVELS = (Level(4.0, 4), Level(2.0, 6), Level(1.25, 6))
 _REACH = 6.0  # pitches by which a pose from a map or from landmarks may be wrong
 _FAITH = 0.05  # share of the score by which another pose must beat the known map
-_MANY = 6000  # spots beyond which more of them tell than the pose's refinement looks at
-_SOME = 4000  # spots that settle a pose
 _ON_TOP = 0.5  # pitches within which two spots lie on each other
 _EVIDENCE = 0.25  # of each spot that lies on another, against standard errors of the features
 _DRIFT = 0.55  # pitches by which a refined pose is usually wrong
 _MET = 0.2  # pitches within which a pin counts as met
+_MANY = 6000  # spots beyond which more than those of the pose's refinement can tell
 _WIDE = 64  # features beyond which the few of the pose's search bend the source
 _FEW = 60  # spots below which nothing is bent
 
@@ -181,8 +180,9 @@ def place(
     found = _pose(frame, pair, landmarks, wishes, ctx)
     if len(frame.source) > _MANY and found.bend is None and frame.features.searchable:
         rows = frame.features.search_source, frame.features.search_target
+        every = frame.features.source, frame.features.target
         pose = feature_motion(frame.source, frame.target, rows, found.pose)
-        found = replace(found, pose=pose)
+        found = replace(found, pose=settled_pose(frame.source, frame.target, every, pose))
     show("refine", found.apply(frame.source))
     return found
 
@@ -283,14 +283,13 @@ def snapped(frame: Frame, found: Placement, overlap: Overlap) -> Placement:
         )
     ]
     tree = _tree(frame.target)
-    every = space.source, space.target
     before = found.apply(frame.source)[overlap.source]
     best, most = found, -np.inf
     for _ in range(2):  # a first step may have to free it from between two rows
         middle = best.pose
         for step in (np.zeros(2), *_lattice_steps(frame.target)):
             pose = replace(middle, shift=middle.shift + step)
-            pose = settled_pose(frame.source, frame.target, every, pose, _SOME)
+            pose = settled_pose(frame.source, frame.target, (space.source, space.target), pose)
             placed = pose.apply(frame.source)
             gap, near = tree.query(placed, distance_upper_bound=_ON_TOP)
             on = np.flatnonzero(np.isfinite(gap))

@@ -19,7 +19,7 @@ from napari_stomics.methods.alignment.poses import Pose
 Floats = NDArray[np.floating[Any]]
 Flags = NDArray[np.bool_]
 
-_SAMPLE = 20_000  # spots that settle the bend of a large section
+_SAMPLE = 20_000  # spots that settle a large section
 _CLOSEST = 8  # partners that each is blurred over
 _BLUR = 0.05  # cost over which it is blurred
 _TURNS, _BENDS = 40, 15  # rounds at most
@@ -65,16 +65,12 @@ class _Partners:
         return there, held
 
 
-def _sample(count: int, most: int) -> NDArray[np.intp]:
-    return np.sort(np.random.default_rng(0).permutation(count)[:most])
+def _sample(count: int) -> NDArray[np.intp]:
+    return np.sort(np.random.default_rng(0).permutation(count)[:_SAMPLE])
 
 
 def settled_pose(
-    source: Floats,
-    target: Floats,
-    features: tuple[Floats, Floats],
-    pose: Pose,
-    sample: int = 4000,
+    source: Floats, target: Floats, features: tuple[Floats, Floats], pose: Pose
 ) -> Pose:
     """The rigid pose that spots and features settle on.
 
@@ -86,10 +82,8 @@ def settled_pose(
         (n, k), (m, k) rows whose inner product says how alike two spots are.
     pose
         Where to start: within about half a pitch.
-    sample
-        Spots of the source that are looked at.
     """
-    chosen = _sample(len(source), sample)
+    chosen = _sample(len(source))
     points, rows = source[chosen], features[0][chosen]
     partners = _Partners(target, features[1])
     scale = float(np.sqrt(abs(np.linalg.det(pose.matrix))))
@@ -119,7 +113,7 @@ def settled_bend(
     bend
         Where to start.
     """
-    chosen = _sample(len(posed), _SAMPLE)
+    chosen = _sample(len(posed))
     points, rows = posed[chosen], features[0][chosen]
     partners = _Partners(target, features[1])
     grid = Grid.over(posed, min(2.0, bend.grid.spacing))

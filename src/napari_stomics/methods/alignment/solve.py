@@ -196,7 +196,7 @@ class Run:
             return self._solved(placement, None)
         overlap = find_overlap(placement.apply(self.frame.source), self.frame.target)
         cropped = min(overlap.shares) <= _WHOLE and self.frame.features.searchable
-        if self.frame.features.searchable:
+        if cropped:
             placement = snapped(self.frame, placement, overlap)
         other = self._bent(placement)
         if other is not None or cropped:
