@@ -124,9 +124,6 @@ class FGWParams(Params):
         "start all of them judge.",
         advanced=True, ge=0, le=100,
     )  # fmt: skip
-    device: Literal["cpu", "cuda"] = param(
-        "cpu", "Device", "Where the iterations run; both give the same answer.", advanced=True
-    )
     seed: int = param(0, "Seed", "Of everything that is drawn.", advanced=True, ge=0)
 
 
