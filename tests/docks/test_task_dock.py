@@ -12,10 +12,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_stomics.core import registry as registry_module
-from napari_stomics.core.inputs import EmbeddingInputs
+from napari_stomics.core.fusion import Domains, EmbeddingInputs
 from napari_stomics.core.params import Params
 from napari_stomics.core.registry import Registry, method, registry
-from napari_stomics.core.results import Domains
 from napari_stomics.docks import task_dock as task_dock_module
 from napari_stomics.docks.result_text import figures_text, result_html, words
 from napari_stomics.docks.task_dock import TaskDock, is_of_method

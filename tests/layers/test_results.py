@@ -9,8 +9,9 @@ from napari.components import ViewerModel
 from scipy.sparse import csr_matrix
 
 from napari_stomics.core.errors import UserError
+from napari_stomics.core.fusion import Domains, Embedding
 from napari_stomics.core.plans import LabelTransfer, TransportPlan
-from napari_stomics.core.results import Domains, Embedding, Prediction, Registration
+from napari_stomics.core.results import Prediction, Registration
 from napari_stomics.core.transforms import Affine, ThinPlateSpline
 from napari_stomics.data.study import Study
 from napari_stomics.layers import valued

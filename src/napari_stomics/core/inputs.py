@@ -6,7 +6,6 @@ system, x to the right and y down; pixel arrays are (y, x) or (y, x, channel).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -282,43 +281,6 @@ class NucleiInputs:
     image: SectionImage
     cells: Spots
     initial: Transform | None = None
-
-
-@dataclass(frozen=True)
-class FusionInputs:
-    """Modalities of one section, all on the same spots.
-
-    Attributes
-    ----------
-    blocks
-        One :class:`Spots` per modality, in the same order of spots.
-    histology
-        The image under the spots, for methods that derive image features.
-    """
-
-    blocks: Mapping[str, Spots]
-    histology: HistologySpots | None = None
-
-
-@dataclass(frozen=True)
-class EmbeddingInputs:
-    """An embedding to be clustered.
-
-    Attributes
-    ----------
-    values
-        (n, k) embedding.
-    coordinates
-        (n, 2) centres (x, y) in micrometres.
-    labels
-        (n,) annotation to compare with, or None.
-    """
-
-    section: str
-    ids: NDArray[Any]
-    values: Floats
-    coordinates: Floats
-    labels: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,8 @@ import numpy as np
 
 from napari_stomics.core.carried import AggregationInputs, ValueTransferInputs
 from napari_stomics.core.errors import UserError
+from napari_stomics.core.fusion import EmbeddingInputs, FusionInputs
 from napari_stomics.core.inputs import (
-    EmbeddingInputs,
-    FusionInputs,
     ImagePair,
     LabelTransferInputs,
     LandmarkPairs,
@@ -32,6 +31,12 @@ from napari_stomics.data.carry import (
     collect_labels,
     collect_nuclei,
     collect_values,
+)
+from napari_stomics.data.fusion import (
+    EmbeddingRefs,
+    FusionRefs,
+    collect_embedding,
+    collect_fusion,
 )
 from napari_stomics.data.mappings import MappingRefs, collect_mapping
 from napari_stomics.data.quality import QualityRefs, collect_quality
@@ -58,26 +63,6 @@ class ImagePairRefs(Params):
     target_image: str | None = ref("image:target", "Fixed image", None)
 
 
-class FusionRefs(Params):
-    """The modalities of one section."""
-
-    section: str = ref("section", "Section")
-    modalities: tuple[str, ...] = ref("modalities:section", "Modalities", ("rna",))
-    histology: bool = ref(
-        "flag", "Add the H&E image", True, "Use features of the image under each spot as a block."
-    )
-
-
-class EmbeddingRefs(Params):
-    """A stored embedding of one section."""
-
-    section: str = ref("section", "Section")
-    embedding: str = ref("embedding:section", "Embedding")
-    annotation: str | None = ref(
-        "column:section", "Compare with", None, "Annotation to score the domains against."
-    )
-
-
 class PredictionRefs(Params):
     """Sections to learn from and one to predict."""
 
@@ -91,33 +76,6 @@ def _image_pair(study: Study, refs: ImagePairRefs) -> ImagePair:
     return ImagePair(
         source=study.section(refs.source).image(refs.source_image),
         target=study.section(refs.target).image(refs.target_image),
-    )
-
-
-def _fusion(study: Study, refs: FusionRefs) -> FusionInputs:
-    section = study.section(refs.section)
-    if not refs.modalities:
-        raise UserError("No modality is selected.", "Select at least one table to fuse.")
-    blocks: dict[str, Spots] = {m: section.spots(m) for m in refs.modalities}
-    histology = section.histology(refs.modalities[0]) if refs.histology else None
-    return FusionInputs(blocks, histology)
-
-
-def _embedding(study: Study, refs: EmbeddingRefs) -> EmbeddingInputs:
-    section = study.section(refs.section)
-    for modality in section.modalities:
-        table = section.table(modality)
-        if refs.embedding in table.obsm:
-            return EmbeddingInputs(
-                section=refs.section,
-                ids=table.obs_names.to_numpy(object),
-                values=np.asarray(table.obsm[refs.embedding]),
-                coordinates=section.coordinates,
-                labels=section.labels(refs.annotation),
-            )
-    raise UserError(
-        f"Section {refs.section!r} has no embedding {refs.embedding!r}.",
-        "Fuse its modalities first, or choose an embedding that is there.",
     )
 
 
@@ -165,8 +123,8 @@ COLLECTORS: dict[type, Collector] = {
     AggregationInputs: Collector(AggregationRefs, collect_aggregation),
     NucleiInputs: Collector(NucleiRefs, collect_nuclei),
     MappingInputs: Collector(MappingRefs, collect_mapping),
-    FusionInputs: Collector(FusionRefs, _fusion),
-    EmbeddingInputs: Collector(EmbeddingRefs, _embedding),
+    FusionInputs: Collector(FusionRefs, collect_fusion),
+    EmbeddingInputs: Collector(EmbeddingRefs, collect_embedding),
     PredictionInputs: Collector(PredictionRefs, _prediction),
 }
 """Every kind of inputs that a method may take."""

@@ -22,8 +22,8 @@ def ref(role: str, title: str, default: Any = ..., description: str = "") -> Any
     """Declare a reference; ``role`` tells the dock which choices to offer.
 
     Roles: ``section``, ``sections``, ``modality``, ``modalities``, ``image``,
-    ``column``, ``embedding``, ``plan``, ``reference``, ``cell_modality``,
-    ``cell_modalities``, ``cell_column``, ``landmarks``, ``constraints``, ``flag``. A role may name
+    ``column``, ``embedding``, ``embeddings``, ``others``, ``plan``, ``reference``,
+    ``cell_modality``, ``cell_modalities``, ``cell_column``, ``landmarks``, ``constraints``, ``flag``. A role may name
     the section it depends on: ``modality:section``.
     """
     extra: Any = {"role": role}

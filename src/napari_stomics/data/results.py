@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_stomics.core.carried import Aggregation, CarriedValues
 from napari_stomics.core.errors import UserError
+from napari_stomics.core.fusion import Domains, Embedding
 from napari_stomics.core.mappings import CellMapping
 from napari_stomics.core.plans import LabelTransfer, TransportPlan
 from napari_stomics.core.quality import AlignmentQuality
-from napari_stomics.core.results import Domains, Embedding, Prediction, Registration
+from napari_stomics.core.results import Prediction, Registration
 from napari_stomics.core.stacks import CentreSlice, Stack
 from napari_stomics.data.build import annotate, element_name
 from napari_stomics.data.carried import (
@@ -35,6 +35,13 @@ from napari_stomics.data.changes import (
     SetSectionTable,
     SetTableEntry,
 )
+from napari_stomics.data.embeddings import (
+    read_domains,
+    read_embedding,
+    write_domains,
+    write_embedding,
+)
+from napari_stomics.data.homes import categorical, find_table, home_table, text_column
 from napari_stomics.data.mappings import read_mapping, write_mapping
 from napari_stomics.data.plans import UNS_PREFIX, read_plan, write_plan, write_registration
 from napari_stomics.data.quality import read_quality, write_quality
@@ -92,44 +99,12 @@ def load_result(study: Study, run: RunRecord) -> Any:
         ) from error
 
 
-def _home(study: Study, section: str, ids: NDArray[Any]) -> str:
-    """Name of the table whose rows the result's ids are."""
-    record = study.section(section).record
-    for name in record.tables.values():
-        if np.array_equal(study.sdata.tables[name].obs_names.to_numpy(object), ids):
-            return name
-    raise UserError(
-        f"The spots of section {section!r} changed while the job ran.", "Run the step again."
-    )
-
-
-def _find(study: Study, section: str, key: str) -> Any:
-    """The table of a section that holds the scalars of ``key``."""
-    for name in study.section(section).record.tables.values():
-        table = study.sdata.tables[name]
-        if UNS_PREFIX + key in table.uns:
-            return table
-    raise KeyError(key)
-
-
-def _categorical(values: NDArray[Any], categories: tuple[str, ...]) -> Any:
-    import pandas as pd
-
-    known = [value if value else None for value in values]
-    return pd.Categorical(known, categories=list(categories))
-
-
-def _text(values: Any) -> NDArray[Any]:
-    column = values.astype(object)
-    return column.where(column.notna(), "").to_numpy(dtype=object)
-
-
 def _read_registration(study: Study, key: str, run: RunRecord) -> Registration:
     return registration_of(next(r for r in study.record.registrations if r.run == run.id))
 
 
 def _write_transfer(study: Study, result: LabelTransfer, key: str, run_id: str) -> list[Change]:
-    table = _home(study, result.target, result.target_ids)
+    table = home_table(study, result.target, result.target_ids)
     meta = {
         "kind": result.kind,
         "source": result.source,
@@ -140,7 +115,7 @@ def _write_transfer(study: Study, result: LabelTransfer, key: str, run_id: str) 
         "spot_accuracy": float(result.spot_accuracy),
     }
     return [
-        SetTableEntry(table, "obs", key, _categorical(result.labels, result.categories)),
+        SetTableEntry(table, "obs", key, categorical(result.labels, result.categories)),
         SetTableEntry(table, "obs", f"{key}_entropy", result.entropy),
         SetTableEntry(table, "obsm", f"{key}_probabilities", result.probabilities),
         SetTableEntry(table, "uns", UNS_PREFIX + key, meta),
@@ -148,7 +123,7 @@ def _write_transfer(study: Study, result: LabelTransfer, key: str, run_id: str) 
 
 
 def _read_transfer(study: Study, key: str, run: RunRecord) -> LabelTransfer:
-    table = _find(study, ends_of(run.step["inputs"])[1], key)
+    table = find_table(study, ends_of(run.step["inputs"])[1], key)
     meta = table.uns[UNS_PREFIX + key]
     return LabelTransfer(
         source=str(meta["source"]),
@@ -156,77 +131,11 @@ def _read_transfer(study: Study, key: str, run: RunRecord) -> LabelTransfer:
         target_ids=table.obs_names.to_numpy(object),
         categories=tuple(str(c) for c in meta["categories"]),
         probabilities=np.asarray(table.obsm[f"{key}_probabilities"]),
-        labels=_text(table.obs[key]),
+        labels=text_column(table.obs[key]),
         entropy=table.obs[f"{key}_entropy"].to_numpy(),
         accuracy=float(meta["accuracy"]),
         ceiling=float(meta["ceiling"]),
         spot_accuracy=float(meta["spot_accuracy"]),
-    )
-
-
-def _write_embedding(study: Study, result: Embedding, key: str, run_id: str) -> list[Change]:
-    table = _home(study, result.section, result.ids)
-    meta = {
-        "kind": result.kind,
-        "section": result.section,
-        "modalities": list(result.modalities),
-        "explained_variance": np.asarray(result.explained_variance, float),
-        "converged": bool(result.converged),
-    }
-    return [
-        SetTableEntry(table, "obsm", key, result.values),
-        SetTableEntry(table, "obs", f"{key}_disagreement", result.disagreement),
-        SetTableEntry(table, "uns", UNS_PREFIX + key, meta),
-    ]
-
-
-def _read_embedding(study: Study, key: str, run: RunRecord) -> Embedding:
-    table = _find(study, run.step["inputs"]["section"], key)
-    meta = table.uns[UNS_PREFIX + key]
-    return Embedding(
-        section=str(meta["section"]),
-        ids=table.obs_names.to_numpy(object),
-        values=np.asarray(table.obsm[key]),
-        modalities=tuple(str(m) for m in meta["modalities"]),
-        disagreement=table.obs[f"{key}_disagreement"].to_numpy(),
-        explained_variance=np.asarray(meta["explained_variance"]),
-        converged=bool(meta["converged"]),
-    )
-
-
-def _write_domains(study: Study, result: Domains, key: str, run_id: str) -> list[Change]:
-    table = _home(study, result.section, result.ids)
-    meta = {
-        "kind": result.kind,
-        "section": result.section,
-        "names": list(result.names),
-        "ari": float(result.ari),
-        "nmi": float(result.nmi),
-        "converged": bool(result.converged),
-    }
-    return [
-        SetTableEntry(table, "obs", key, _categorical(result.labels, result.names)),
-        SetTableEntry(table, "obs", f"{key}_entropy", result.entropy),
-        SetTableEntry(table, "obs", f"{key}_stability", result.stability),
-        SetTableEntry(table, "obsm", f"{key}_probabilities", result.probabilities),
-        SetTableEntry(table, "uns", UNS_PREFIX + key, meta),
-    ]
-
-
-def _read_domains(study: Study, key: str, run: RunRecord) -> Domains:
-    table = _find(study, run.step["inputs"]["section"], key)
-    meta = table.uns[UNS_PREFIX + key]
-    return Domains(
-        section=str(meta["section"]),
-        ids=table.obs_names.to_numpy(object),
-        labels=_text(table.obs[key]),
-        names=tuple(str(n) for n in meta["names"]),
-        probabilities=np.asarray(table.obsm[f"{key}_probabilities"]),
-        entropy=table.obs[f"{key}_entropy"].to_numpy(),
-        stability=table.obs[f"{key}_stability"].to_numpy(),
-        ari=float(meta["ari"]),
-        nmi=float(meta["nmi"]),
-        converged=bool(meta["converged"]),
     )
 
 
@@ -293,8 +202,8 @@ STORAGE: dict[str, Storage] = {
     CarriedValues.kind: Storage(write_values, read_values),
     Aggregation.kind: Storage(write_aggregation, read_aggregation),
     CellMapping.kind: Storage(write_mapping, read_mapping),
-    Embedding.kind: Storage(_write_embedding, _read_embedding),
-    Domains.kind: Storage(_write_domains, _read_domains),
+    Embedding.kind: Storage(write_embedding, read_embedding),
+    Domains.kind: Storage(write_domains, read_domains),
     Prediction.kind: Storage(_write_prediction, _read_prediction),
 }
 """Every kind of result and its place in SpatialData."""

@@ -25,6 +25,8 @@ from napari_stomics.session.session import Session
 
 _NONE = "(none)"
 _ROWS = 6
+_NONE_AT_FIRST = ("numbers", "cell_modalities", "embeddings", "others")
+_SEVERAL = ("sections", "modalities", *_NONE_AT_FIRST)
 _TOLD = ("landmarks", "constraints")
 """Roles of what is not chosen here but placed or painted elsewhere: its number is told."""
 
@@ -148,7 +150,7 @@ class RefsForm(QWidget):
             line.setPlaceholderText("names, by comma")
             line.textChanged.connect(self._on_changed)
             return line
-        if role.partition(":")[0] in ("sections", "modalities", "numbers", "cell_modalities"):
+        if role.partition(":")[0] in _SEVERAL:
             ticks = TickList()
             ticks.itemChanged.connect(self._on_changed)
             return ticks
@@ -197,7 +199,7 @@ class RefsForm(QWidget):
 
     def _newest_section(self, options: list[str]) -> str | None:
         """The section of the newest result, where a step goes on from one; else the first."""
-        if any(self._role(name).startswith("embedding") for name in self._choosers):
+        if any(self._role(name).startswith("embedding:") for name in self._choosers):
             for run in reversed(self._session.results()):
                 section = run.step["inputs"].get("section")
                 if run.kind == "embedding" and section in options:
@@ -208,7 +210,7 @@ class RefsForm(QWidget):
         """All modalities; of sections all but the one that is to be predicted."""
         if role.partition(":")[0] == "modalities":
             return options
-        if role.partition(":")[0] in ("numbers", "cell_modalities"):
+        if role.partition(":")[0] in _NONE_AT_FIRST:
             return []
         held_out = suggested(self._session.study, "section", 0)
         return [name for name in options if name != held_out] or options[:1]

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from napari_stomics.core.carried import Aggregation, CarriedValues
 from napari_stomics.core.errors import UserError
+from napari_stomics.core.fusion import Domains, Embedding
 from napari_stomics.core.mappings import CellMapping
 from napari_stomics.core.plans import LabelTransfer, TransportPlan
 from napari_stomics.core.quality import AlignmentQuality
-from napari_stomics.core.results import Domains, Embedding, Prediction, Registration
+from napari_stomics.core.results import Prediction, Registration
 from napari_stomics.core.stacks import CentreSlice, Stack
 from napari_stomics.core.transforms import Affine, Transform
 from napari_stomics.layers.arrows import vectors_layer
@@ -229,21 +230,28 @@ def _label_transfer(easel: Easel, result: LabelTransfer) -> None:
     )
 
 
+def _each_section(result: Embedding | Domains) -> list[tuple[str, str, NDArray[np.bool_], str]]:
+    """Name of a part's suffix, section, rows and title's suffix, of every section of a result."""
+    several = len(result.sections) > 1
+    return [
+        (f"@{name}" if i else "", name, result.of == i, f" ({name})" if several else "")
+        for i, name in enumerate(result.sections)
+    ]
+
+
 def _embedding(easel: Easel, result: Embedding) -> None:
     parts = " + ".join(result.modalities)
-    rgb = Values("embedding", component_colours(result.values))
-    easel.spots("components", result.section, result.ids, rgb, f"Embedding of {parts}")
-    disagreement = Values(
-        "disagreement", np.asarray(result.disagreement, np.float64), _UNIT, "plasma"
-    )
-    easel.spots(
-        "disagreement",
-        result.section,
-        result.ids,
-        disagreement,
-        f"Disagreement of {parts}",
-        visible=False,
-    )
+    colours = component_colours(result.values)
+    for suffix, section, here, title in _each_section(result):
+        ids = result.ids[here]
+        rgb = Values("embedding", colours[here])
+        easel.spots(f"components{suffix}", section, ids, rgb, f"Embedding of {parts}{title}")
+        shares = {"disagreement": (f"Disagreement of {parts}", result.disagreement)}
+        for name, column in zip(result.modalities, result.spot_weights.T, strict=False):
+            shares[f"weight of {name}"] = (f"Weight of {name}", column)
+        for name, (words, column) in shares.items():
+            values = Values(name, np.asarray(column, np.float64)[here], _UNIT, "plasma")
+            easel.spots(f"{name}{suffix}", section, ids, values, f"{words}{title}", visible=False)
 
 
 def component_colours(values: NDArray[Any]) -> NDArray[np.float64]:
@@ -257,11 +265,15 @@ def component_colours(values: NDArray[Any]) -> NDArray[np.float64]:
 
 def _domains(easel: Easel, result: Domains) -> None:
     colours = palette(sorted(map(str, result.names), key=natural))
-    labels = Values("domain", np.asarray(result.labels, dtype=object), colours=colours)
-    easel.spots("domains", result.section, result.ids, labels, "Domains")
-    for name in ("entropy", "stability"):
-        values = Values(name, np.asarray(getattr(result, name), np.float64), _UNIT, "plasma")
-        easel.spots(name, result.section, result.ids, values, f"Domains: {name}", visible=False)
+    for suffix, section, here, title in _each_section(result):
+        ids = result.ids[here]
+        labels = Values("domain", np.asarray(result.labels, dtype=object)[here], colours=colours)
+        easel.spots(f"domains{suffix}", section, ids, labels, f"Domains{title}")
+        for name in ("entropy", "stability"):
+            share = np.asarray(getattr(result, name), np.float64)[here]
+            values = Values(name, share, _UNIT, "plasma")
+            words = f"Domains: {name}{title}"
+            easel.spots(f"{name}{suffix}", section, ids, values, words, visible=False)
 
 
 def _prediction(easel: Easel, result: Prediction, gene: str | None = None) -> None:

@@ -69,13 +69,18 @@ def normalise(spots: Spots) -> Any:
     RNA and metabolites: scaled to the median total, log1p; protein: centred
     log-ratio; chromatin: TF-IDF; image features: z-scores.
     """
-    if spots.modality == "protein":
-        return centred_log_ratio(spots.x)
-    if spots.modality == "chromatin":
-        return tf_idf(spots.x)
-    if spots.modality == "image":
-        return z_scores(_dense(spots.x))
-    return log_normalise(spots.x)
+    return normalise_as(spots.modality, spots.x)
+
+
+def normalise_as(kind: str, x: Any) -> Any:
+    """Bring a matrix to the scale that is usual for its kind; see :func:`normalise`."""
+    if kind == "protein":
+        return centred_log_ratio(x)
+    if kind == "chromatin":
+        return tf_idf(x)
+    if kind in ("image", "embedding"):
+        return z_scores(_dense(x))
+    return log_normalise(x)
 
 
 def z_scores(x: Floats) -> Floats:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _NOT_MEASURED = ("prediction", "carried_values")
 """Results that are tables of a section and are no modality to go on from."""
 
-_OWN_SUFFIXES = ("_entropy", "_stability", "_disagreement", "_probabilities")
+_OWN_SUFFIXES = ("_entropy", "_stability", "_disagreement", "_probabilities", "_weights")
 
 
 def choices(study: Study, role: str, chosen: Mapping[str, Any]) -> list[str]:
@@ -132,6 +132,10 @@ def _embeddings(study: Study, section: str) -> list[str]:
     return list(dict.fromkeys([k for k in runs if k in stored] + stored))
 
 
+def _others(study: Study, section: str) -> list[str]:
+    return [name for name in study.record.sections if name != section]
+
+
 def _cell_modalities(study: Study, reference: str) -> list[str]:
     return list(study.reference(reference).modalities)
 
@@ -161,4 +165,6 @@ _BY_SECTION: dict[str, Callable[[Study, str], list[str]]] = {
     "labels": _columns,
     "numbers": _numbers,
     "embedding": _embeddings,
+    "embeddings": _embeddings,
+    "others": _others,
 }

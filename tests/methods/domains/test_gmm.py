@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from napari_stomics.core.errors import JobCancelled, UserError
-from napari_stomics.core.inputs import EmbeddingInputs
+from napari_stomics.core.fusion import EmbeddingInputs
 from napari_stomics.core.jobs import JobContext, limited_threads
 from napari_stomics.methods.domains.gmm import GaussianMixtureParams, find_domains, spatial_mean
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from napari_stomics.core.errors import UserError
-from napari_stomics.core.inputs import EmbeddingInputs, FusionInputs
+from napari_stomics.core.fusion import EmbeddingInputs
 from napari_stomics.core.jobs import JobContext
+from napari_stomics.data.fusion import FusionRefs, collect_fusion
 from napari_stomics.methods.domains.gmm import GaussianMixtureParams, find_domains
 from napari_stomics.methods.fusion.concat import (
     ConcatParams,
@@ -22,11 +23,10 @@ def section():
 
 
 def _fuse(section, modalities, histology=False, **params):
-    inputs = FusionInputs(
-        {m: section.spots(m) for m in modalities},
-        section.histology(modalities[0]) if histology else None,
+    refs = FusionRefs(section=section.name, modalities=modalities, histology=histology)
+    return fuse_concatenated(
+        collect_fusion(section.study, refs), ConcatParams(**params), JobContext()
     )
-    return fuse_concatenated(inputs, ConcatParams(**params), JobContext())
 
 
 def _ari(section, embedding):
@@ -69,10 +69,9 @@ def test_it_repeats_to_the_bit(section):
     np.testing.assert_array_equal(first.values, _fuse(section, ("rna", "protein")).values)
 
 
-def test_modalities_of_other_spots_are_refused(section):
-    rna, protein = section.spots("rna"), section.spots("protein")
-    turned = replace(protein, ids=protein.ids[::-1])
-    with pytest.raises(UserError, match="same spots"):
-        fuse_concatenated(
-            FusionInputs({"rna": rna, "protein": turned}), ConcatParams(), JobContext()
-        )
+def test_a_modality_that_lacks_spots_is_refused(section):
+    inputs = collect_fusion(section.study, FusionRefs(section=section.name, histology=False))
+    block = inputs.blocks[0]
+    fewer = replace(inputs, blocks=(replace(block, x=block.x[5:], rows=block.rows[5:]),))
+    with pytest.raises(UserError, match="5 spots lack"):
+        fuse_concatenated(fewer, ConcatParams(), JobContext())

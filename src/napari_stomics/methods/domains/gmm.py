@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_stomics.core.errors import UserError
-from napari_stomics.core.inputs import EmbeddingInputs
+from napari_stomics.core.fusion import Domains, EmbeddingInputs
 from napari_stomics.core.jobs import JobContext
 from napari_stomics.core.params import Params, param
 from napari_stomics.core.registry import method
-from napari_stomics.core.results import Domains
 from napari_stomics.metrics.clustering import (
     adjusted_rand_index,
     match_labels,
@@ -107,6 +106,8 @@ def find_domains(
         ari=float("nan") if truth is None else adjusted_rand_index(truth, labels),
         nmi=float("nan") if truth is None else normalised_mutual_information(truth, labels),
         converged=bool(model.converged_),
+        sections=inputs.sections,
+        of=inputs.of,
     )
 
 

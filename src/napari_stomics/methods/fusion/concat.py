@@ -8,15 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_stomics.core.errors import UserError
-from napari_stomics.core.inputs import FusionInputs, Spots
+from napari_stomics.core.fusion import Block, Embedding, FusionInputs
 from napari_stomics.core.jobs import JobContext
 from napari_stomics.core.params import Params, param
 from napari_stomics.core.registry import method
-from napari_stomics.core.results import Embedding
 from napari_stomics.methods.morphology.he import he_features
 from napari_stomics.methods.preprocess import (
     most_variable,
-    normalise,
+    normalise_as,
     principal_components,
     z_scores,
 )
@@ -72,37 +71,39 @@ def fuse_concatenated(inputs: FusionInputs, params: ConcatParams, ctx: JobContex
     Raises
     ------
     UserError
-        If the modalities do not list the same spots.
+        If a modality lacks spots, or several sections are given.
     """
-    first = next(iter(inputs.blocks.values()))
     parts: dict[str, Floats] = {}
-    for i, (name, spots) in enumerate(inputs.blocks.items()):
-        ctx.step(0.4 * i / len(inputs.blocks), f"Components of {name}")
-        if not np.array_equal(spots.ids, first.ids):
+    for i, block in enumerate(inputs.blocks):
+        ctx.step(0.4 * i / len(inputs.blocks), f"Components of {block.name}")
+        if len(block.rows) < inputs.n:
             raise UserError(
-                f"The table {name!r} does not list the same spots as {first.modality!r}.",
+                f"{inputs.n - len(block.rows)} spots lack the modality {block.name!r}.",
                 "Fuse modalities that were measured on the same spots.",
             )
-        parts[name] = _unit_energy(_components(spots, params))
-    if inputs.histology is not None and params.image_weight > 0:
-        features, _ = he_features(inputs.histology, (1.0, 2.0), ctx.part(0.4, 0.9))
+        parts[block.name] = _unit_energy(_components(block, params))
+    image = next((spots for spots in inputs.histology if spots is not None), None)
+    if image is not None and len(inputs.sections) == 1 and params.image_weight > 0:
+        features, _ = he_features(image, (1.0, 2.0), ctx.part(0.4, 0.9))
         scores, _ = principal_components(z_scores(features), params.n_components, params.seed)
         parts["image"] = np.sqrt(params.image_weight) * _unit_energy(scores)
     ctx.step(0.9, "Joining")
     joint = np.hstack(list(parts.values()))
     values, explained = principal_components(joint, params.n_output, params.seed)
     return Embedding(
-        section=first.section,
-        ids=first.ids,
+        section=inputs.sections[0],
+        ids=inputs.ids,
         values=values,
         modalities=tuple(parts),
         disagreement=neighbour_disagreement(list(parts.values()), params.n_neighbours),
         explained_variance=explained,
+        sections=inputs.sections,
+        of=inputs.of,
     )
 
 
-def _components(spots: Spots, params: ConcatParams) -> Floats:
-    x = normalise(spots)
+def _components(block: Block, params: ConcatParams) -> Floats:
+    x = normalise_as(block.kind, block.x)
     x = x[:, most_variable(x, params.n_features)]
     return principal_components(x, params.n_components, params.seed)[0]
 
