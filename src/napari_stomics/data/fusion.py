@@ -85,8 +85,10 @@ def _table_block(sections: list[Section], ids: list[Any], starts: Any, modality:
     tables = {i: s.table(modality) for i, s in enumerate(sections) if modality in s.modalities}
     if not tables:
         raise UserError(
-            f"None of the sections has a table for {modality!r}.",
-            f"Section {sections[0].name!r} has: {', '.join(sections[0].modalities) or 'none'}.",
+            f"Section {sections[0].name!r} has no table for {modality!r}, and none of the others has."
+            if len(sections) > 1
+            else f"Section {sections[0].name!r} has no table for {modality!r}.",
+            f"It has: {', '.join(sections[0].modalities) or 'none'}.",
         )
     shared = _shared([table.var_names for table in tables.values()], modality)
     parts, rows = [], []
