@@ -84,10 +84,9 @@ def _table_block(sections: list[Section], ids: list[Any], starts: Any, modality:
 
     tables = {i: s.table(modality) for i, s in enumerate(sections) if modality in s.modalities}
     if not tables:
+        others = ", and none of the others has" if len(sections) > 1 else ""
         raise UserError(
-            f"Section {sections[0].name!r} has no table for {modality!r}, and none of the others has."
-            if len(sections) > 1
-            else f"Section {sections[0].name!r} has no table for {modality!r}.",
+            f"Section {sections[0].name!r} has no table for {modality!r}{others}.",
             f"It has: {', '.join(sections[0].modalities) or 'none'}.",
         )
     shared = _shared([table.var_names for table in tables.values()], modality)
