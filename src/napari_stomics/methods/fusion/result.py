@@ -1,0 +1,105 @@
+"""From the numbers of a fusion method to its result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_stomics.core.fusion import Embedding, FusionInputs
+
+Floats = NDArray[np.floating[Any]]
+
+_NEIGHBOURS = 15
+_COMPARED = 20_000
+"""Spots whose neighbours are compared between modalities; the others take their nearest one's."""
+
+
+def finish(
+    inputs: FusionInputs,
+    values: Floats,
+    names: Sequence[str],
+    scores: Sequence[Floats],
+    present: NDArray[np.bool_] | None = None,
+    *,
+    explained: Floats | None = None,
+    **more: Any,
+) -> Embedding:
+    """Build the embedding with its sections and the disagreement of the modalities.
+
+    Parameters
+    ----------
+    inputs
+        What was fused.
+    values
+        (n, k) joint embedding.
+    names
+        Names of the fused modalities.
+    scores
+        (n, d) block of each modality, for the disagreement; empty: none is computed.
+    present
+        (n, m) whether a spot has a modality; all have them by default.
+    explained
+        (k,) share of the variance per component, where the method has such a measure.
+    **more
+        Further fields of :class:`~napari_stomics.core.fusion.Embedding`.
+    """
+    return Embedding(
+        section=inputs.sections[0],
+        ids=inputs.ids,
+        values=np.asarray(values, np.float32),
+        modalities=tuple(names),
+        disagreement=disagreement(scores, present, inputs.n),
+        explained_variance=np.zeros(0) if explained is None else np.asarray(explained),
+        sections=inputs.sections,
+        of=inputs.of,
+        **more,
+    )
+
+
+def disagreement(
+    blocks: Sequence[Floats],
+    present: NDArray[np.bool_] | None = None,
+    n: int = 0,
+    k: int = _NEIGHBOURS,
+) -> Floats:
+    """(n,) share of nearest neighbours that two modalities do not share, mean over their pairs.
+
+    0 where all modalities agree on a spot's neighbours, 1 where they have none in
+    common; NaN with a single modality and at spots that have fewer than two.
+    Neighbours are sought among at most 20,000 spots, so that large sections
+    stay within seconds.
+    """
+    n = len(blocks[0]) if blocks else n
+    total, pairs = np.zeros(n), np.zeros(n)
+    for i in range(len(blocks)):
+        for j in range(i + 1, len(blocks)):
+            both = np.arange(n) if present is None else np.flatnonzero(present[:, [i, j]].all(1))
+            near = min(k, min(len(both), _COMPARED) - 1)
+            if near < 1:
+                continue
+            total[both] += _unshared(blocks[i][both], blocks[j][both], near)
+            pairs[both] += 1
+    return np.divide(total, pairs, out=np.full(n, np.nan), where=pairs > 0)
+
+
+def _unshared(a: Floats, b: Floats, k: int) -> Floats:
+    from sklearn.neighbors import NearestNeighbors
+
+    n = len(a)
+    some = np.arange(n)
+    if n > _COMPARED:
+        some = np.sort(np.random.default_rng(0).permutation(n)[:_COMPARED])
+    found = []
+    for block in (a, b):
+        model = NearestNeighbors(n_neighbors=k).fit(block[some])
+        found.append(model.kneighbors(return_distance=False))
+    shared = (found[0][:, :, None] == found[1][:, None, :]).any(axis=2).mean(axis=1)
+    if n == len(some):
+        return np.asarray(1 - shared)
+    from scipy.spatial import cKDTree
+
+    nearest = cKDTree(a[some][:, :3]).query(a[:, :3])[1]
+    return np.asarray(1 - shared[nearest])
