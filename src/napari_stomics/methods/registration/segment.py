@@ -88,8 +88,8 @@ def find_nuclei(image: SectionImage, diameter: float, spacing: float, ctx: JobCo
     for i, index in enumerate(dict.fromkeys(chosen)):
         ctx.step(0.15 * i / len(chosen), "Learning what nuclei look like")
         response = _response(view, tiles[index], spacing, diameter, ctx)[0]
-        strengths.append(response[_peaks(response, diameter / spacing, 0.0)])
-    threshold = _threshold(np.concatenate(strengths)) if strengths else 0.0
+        strengths.append(blob_strengths(response, diameter / spacing))
+    threshold = blob_threshold(np.concatenate(strengths)) if strengths else 0.0
     centres, areas = [], []
     for i, tile in enumerate(tiles):
         ctx.step(0.15 + 0.85 * i / len(tiles), f"Finding nuclei (tile {i + 1} of {len(tiles)})")
@@ -158,18 +158,10 @@ def _response(
     view: Overview, tile: _Tile, spacing: float, diameter: float, ctx: JobContext
 ) -> tuple[Floats, Floats]:
     """Strength of blobs of the nucleus' size in a tile's window, and the window's corner."""
-    from scipy import ndimage
-
     low, high = tile.window
     pixels, valid = read_pixels(view.image, low, high, spacing, view.look.channels, ctx)
-    stain = _stain(view, pixels) * valid
     ctx.step()
-    # The Laplacian answers a disc most when its width is the radius over the root of two.
-    sigma = diameter / 2 / np.sqrt(2) / spacing
-    response = -(sigma**2) * ndimage.gaussian_laplace(stain, sigma)
-    # The border of what the image covers is an edge that no nucleus makes.
-    covered = ndimage.minimum_filter(valid, int(2 * sigma) + 1)
-    return np.asarray(response * covered, np.float32), low
+    return blob_response(_stain(view, pixels), valid, diameter / spacing), low
 
 
 def _stain(view: Overview, pixels: Floats) -> Floats:
@@ -186,6 +178,33 @@ def _stain(view: Overview, pixels: Floats) -> Floats:
     return np.asarray(density @ hed_from_rgb[:, 0], np.float32)
 
 
+def blob_response(stain: Floats, valid: Floats, width: float) -> Floats:
+    """(y, x) strength of blobs of a nucleus' size, 0 where the image ends.
+
+    Parameters
+    ----------
+    stain
+        (y, x) amount of the nuclear stain.
+    valid
+        (y, x) 1 where the image covers the grid.
+    width
+        Usual diameter of a nucleus, in pixels.
+    """
+    from scipy import ndimage
+
+    # The Laplacian answers a disc most when its width is the radius over the root of two.
+    sigma = width / 2 / np.sqrt(2)
+    response = -(sigma**2) * ndimage.gaussian_laplace(stain * valid, sigma)
+    # The border of what the image covers is an edge that no nucleus makes.
+    covered = ndimage.minimum_filter(valid, int(2 * sigma) + 1)
+    return np.asarray(response * covered, np.float32)
+
+
+def blob_strengths(response: Floats, width: float) -> Floats:
+    """Strengths at the maxima of a response, from which :func:`blob_threshold` learns."""
+    return np.asarray(response[_peaks(response, width, 0.0)])
+
+
 def _peaks(response: Floats, width: float, threshold: float) -> tuple[Any, Any]:
     """Rows and columns of the maxima above a threshold, a third of a nucleus apart at least."""
     from scipy import ndimage
@@ -196,13 +215,39 @@ def _peaks(response: Floats, width: float, threshold: float) -> tuple[Any, Any]:
     return rows, columns
 
 
-def _threshold(strengths: Floats) -> float:
-    """Where maxima of noise end and those of nuclei begin."""
+def blob_threshold(strengths: Floats) -> float:
+    """Strength where maxima of noise end and those of nuclei begin."""
     from skimage.filters import threshold_otsu
 
     if len(strengths) < 20 or np.ptp(strengths) <= 0:
         return 0.0
     return float(threshold_otsu(np.asarray(strengths)))
+
+
+def divide(response: Floats, width: float, threshold: float) -> NDArray[np.int32]:
+    """(y, x) labels of nuclei from 1 up, those that touch parted by a watershed; 0 is ground.
+
+    Parameters
+    ----------
+    response
+        See :func:`blob_response`.
+    width
+        Usual diameter of a nucleus, in pixels.
+    threshold
+        See :func:`blob_threshold`.
+    """
+    from skimage.segmentation import watershed
+
+    rows, columns = _peaks(response, width, threshold)
+    markers = np.zeros(response.shape, np.int32)
+    markers[rows, columns] = np.arange(1, len(rows) + 1)
+    return np.asarray(watershed(-response, markers, mask=response > _LEVEL * max(threshold, 1e-4)))
+
+
+def usual_areas(width: float) -> tuple[float, float]:
+    """Smallest and largest area of a nucleus of that usual diameter, in the square of its unit."""
+    disc = np.pi * width**2 / 4
+    return _SIZES[0] * disc, _SIZES[1] * disc
 
 
 def _of_tile(
@@ -215,21 +260,18 @@ def _of_tile(
 ) -> tuple[Floats, Floats]:
     """Centroids (x, y) um within the tile's core, and areas um^2."""
     from scipy import ndimage
-    from skimage.segmentation import watershed
 
     response, corner = _response(view, tile, spacing, diameter, ctx)
-    rows, columns = _peaks(response, diameter / spacing, threshold)
-    if not len(rows):
-        return np.zeros((0, 2)), np.zeros(0)
     ctx.step()
-    markers = np.zeros(response.shape, np.int32)
-    markers[rows, columns] = np.arange(1, len(rows) + 1)
-    labels = watershed(-response, markers, mask=response > _LEVEL * max(threshold, 1e-4))
-    index = np.arange(1, len(rows) + 1)
-    area = np.bincount(labels.ravel(), minlength=len(rows) + 1)[1:] * spacing**2
+    labels = divide(response, diameter / spacing, threshold)
+    count = int(labels.max(initial=0))
+    if not count:
+        return np.zeros((0, 2)), np.zeros(0)
+    index = np.arange(1, count + 1)
+    area = np.bincount(labels.ravel(), minlength=count + 1)[1:] * spacing**2
     centre = np.array(ndimage.center_of_mass(np.maximum(response, 0), labels, index))
-    disc = np.pi * diameter**2 / 4
-    right = (area > _SIZES[0] * disc) & (area < _SIZES[1] * disc)
+    least, most = usual_areas(diameter)
+    right = (area > least) & (area < most)
     xy = corner + spacing * (centre.reshape(-1, 2)[:, ::-1] + 0.5)
     # Each nucleus belongs to the one tile whose core holds its centroid.
     low, high = tile.core
