@@ -82,8 +82,9 @@ def make_section(
     ids
         Names of the spots, where there is no table to name them.
     tables
-        AnnData per modality, all with the same ``obs_names`` in the order of
-        ``coordinates``. They are not copied; region columns are added to them.
+        AnnData per modality, with the same ``obs_names`` in the order of
+        ``coordinates``; all but one may lack spots. They are not copied; region
+        columns are added to them.
     labels
         Label images (y, x) with their map from pixels to micrometres.
     points, shapes
@@ -238,15 +239,20 @@ def _common_ids(
     name: str, tables: Mapping[str, AnnData], count: int, given: Any = None
 ) -> NDArray[Any]:
     ids = None if given is None else np.asarray(given, dtype=object)
+    if ids is None and tables:
+        whole = next((t for t in tables.values() if t.n_obs == count), next(iter(tables.values())))
+        ids = whole.obs_names.to_numpy(dtype=object)
     for modality, table in tables.items():
         these = table.obs_names.to_numpy(dtype=object)
-        if len(these) != count or (ids is not None and not np.array_equal(ids, these)):
+        known = ids is not None and bool(table.obs_names.isin(ids).all())
+        moved = ids is not None and len(these) == len(ids) and not np.array_equal(ids, these)
+        if not known or moved or table.n_obs > count:
             raise UserError(
-                f"In section {name!r} the table {modality!r} has {len(these)} spots, "
+                f"In section {name!r} the table {modality!r} has {table.n_obs} spots, "
                 f"the positions are {count}, or their names differ.",
-                "Tables of one section must list the same spots in the same order.",
+                "Tables of one section must list the same spots in the same order, "
+                "or, where a modality was not measured on all of them, some of these spots.",
             )
-        ids = these
     if ids is None:
         return np.array([str(i) for i in range(count)], dtype=object)
     if len(ids) != count:

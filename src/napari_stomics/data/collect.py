@@ -19,8 +19,10 @@ from napari_stomics.core.inputs import (
     SpotPair,
     Spots,
 )
+from napari_stomics.core.markers import MarkerInputs
 from napari_stomics.core.params import Params
 from napari_stomics.core.quality import QualityInputs
+from napari_stomics.core.scores import ScoreInputs
 from napari_stomics.core.stacks import StackInputs
 from napari_stomics.data.carry import (
     AggregationRefs,
@@ -47,6 +49,7 @@ from napari_stomics.data.references import (
     distinct,
     ref,
 )
+from napari_stomics.data.scores import MarkerRefs, ScoreRefs, collect_markers, collect_scores
 from napari_stomics.data.spot_pairs import SpotPairRefs, collect_spot_pair
 from napari_stomics.data.stacks import StackRefs, collect_stack
 
@@ -125,6 +128,8 @@ COLLECTORS: dict[type, Collector] = {
     MappingInputs: Collector(MappingRefs, collect_mapping),
     FusionInputs: Collector(FusionRefs, collect_fusion),
     EmbeddingInputs: Collector(EmbeddingRefs, collect_embedding),
+    ScoreInputs: Collector(ScoreRefs, collect_scores),
+    MarkerInputs: Collector(MarkerRefs, collect_markers),
     PredictionInputs: Collector(PredictionRefs, _prediction),
 }
 """Every kind of inputs that a method may take."""

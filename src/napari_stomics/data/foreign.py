@@ -249,7 +249,7 @@ def _add_spots(
         if first is None:
             first = ids
             _set_spots(sdata, section, anchor.region, frame, keys, ids)
-        elif not np.array_equal(first, ids):
+        elif not np.array_equal(first, ids) and not _some_of(first, ids):
             notes.append(f"The table {name!r} lists other spots than the first one; left out.")
             continue
         if len(rows) < sdata.tables[name].n_obs and len(anchor.tables) == 1:
@@ -258,6 +258,11 @@ def _add_spots(
     if section.spots is None and anchor.region in sdata.shapes:
         section.shapes.append(anchor.region)
     section.annotation = _annotation(sdata, section)
+
+
+def _some_of(first: Any, ids: Any) -> bool:
+    """Whether these are fewer of the first table's spots: a modality may lack spots."""
+    return len(ids) < len(first) and bool(np.isin(ids, first).all())
 
 
 def _note_missing(table: AnnData, region: str, rows: Any, notes: list[str]) -> None:

@@ -22,9 +22,9 @@ def ref(role: str, title: str, default: Any = ..., description: str = "") -> Any
     """Declare a reference; ``role`` tells the dock which choices to offer.
 
     Roles: ``section``, ``sections``, ``modality``, ``modalities``, ``image``,
-    ``column``, ``embedding``, ``embeddings``, ``others``, ``plan``, ``reference``,
-    ``cell_modality``, ``cell_modalities``, ``cell_column``, ``landmarks``, ``constraints``,
-    ``flag``. A role may name the section it depends on: ``modality:section``.
+    ``column``, ``columns``, ``domains``, ``embedding``, ``embeddings``, ``others``, ``plan``,
+    ``reference``, ``cell_modality``, ``cell_modalities``, ``cell_column``, ``landmarks``,
+    ``constraints``, ``flag``. A role may name the section it depends on: ``modality:section``.
     """
     extra: Any = {"role": role}
     return Field(default, title=title, description=description, json_schema_extra=extra)

@@ -17,9 +17,11 @@ from napari_stomics.core.carried import Aggregation, CarriedValues
 from napari_stomics.core.errors import UserError
 from napari_stomics.core.fusion import Domains, Embedding
 from napari_stomics.core.mappings import CellMapping
+from napari_stomics.core.markers import Markers
 from napari_stomics.core.plans import LabelTransfer, TransportPlan
 from napari_stomics.core.quality import AlignmentQuality
 from napari_stomics.core.results import Prediction, Registration
+from napari_stomics.core.scores import ScoreTable
 from napari_stomics.core.stacks import CentreSlice, Stack
 from napari_stomics.data.build import annotate, element_name
 from napari_stomics.data.carried import (
@@ -46,6 +48,7 @@ from napari_stomics.data.mappings import read_mapping, write_mapping
 from napari_stomics.data.plans import UNS_PREFIX, read_plan, write_plan, write_registration
 from napari_stomics.data.quality import read_quality, write_quality
 from napari_stomics.data.registrations import registration_of
+from napari_stomics.data.scores import read_markers, read_scores, write_markers, write_scores
 from napari_stomics.data.stacks import read_centre, read_stack, write_centre, write_stack
 
 if TYPE_CHECKING:
@@ -204,6 +207,8 @@ STORAGE: dict[str, Storage] = {
     CellMapping.kind: Storage(write_mapping, read_mapping),
     Embedding.kind: Storage(write_embedding, read_embedding),
     Domains.kind: Storage(write_domains, read_domains),
+    ScoreTable.kind: Storage(write_scores, read_scores),
+    Markers.kind: Storage(write_markers, read_markers),
     Prediction.kind: Storage(_write_prediction, _read_prediction),
 }
 """Every kind of result and its place in SpatialData."""

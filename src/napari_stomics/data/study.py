@@ -137,21 +137,28 @@ class Section:
             obs = self.table(modality).obs
             if column in obs:
                 values = obs[column].astype(object)
+                if len(values) != len(self.ids):  # the table lacks spots
+                    values = values.reindex(self.ids)
                 text = values.where(values.notna(), "").astype(str).to_numpy(dtype=object)
                 return np.where(np.isin(text, ("NA", "nan", "None", "<NA>")), "", text)
         return None
 
     def spots(self, modality: str, labels: str | None = None) -> Spots:
-        """Return the spots with the matrix of one modality."""
-        table = self.table(modality)
+        """Return the spots on which a modality was measured, with its matrix."""
+        table, coordinates, names = self.table(modality), self.coordinates, self.labels(labels)
+        if table.n_obs != len(coordinates):
+            at = {name: i for i, name in enumerate(self.ids)}
+            rows = np.array([at[name] for name in table.obs_names], np.intp)
+            coordinates = coordinates[rows]
+            names = None if names is None else names[rows]
         return Spots(
             section=self.name,
             ids=table.obs_names.to_numpy(dtype=object),
-            coordinates=self.coordinates,
+            coordinates=coordinates,
             x=table.X,
             features=table.var_names.to_numpy(dtype=object),
             modality=modality,
-            labels=self.labels(labels),
+            labels=names,
             pitch=self.pitch,
         )
 

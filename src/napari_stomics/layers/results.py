@@ -12,9 +12,11 @@ from napari_stomics.core.carried import Aggregation, CarriedValues
 from napari_stomics.core.errors import UserError
 from napari_stomics.core.fusion import Domains, Embedding
 from napari_stomics.core.mappings import CellMapping
+from napari_stomics.core.markers import Markers
 from napari_stomics.core.plans import LabelTransfer, TransportPlan
 from napari_stomics.core.quality import AlignmentQuality
 from napari_stomics.core.results import Prediction, Registration
+from napari_stomics.core.scores import ScoreTable
 from napari_stomics.core.stacks import CentreSlice, Stack
 from napari_stomics.core.transforms import Affine, Transform
 from napari_stomics.layers.arrows import vectors_layer
@@ -26,6 +28,7 @@ from napari_stomics.layers.mapping import paint_mapping
 from napari_stomics.layers.palette import natural, palette
 from napari_stomics.layers.plan import paint_plan
 from napari_stomics.layers.quality import paint_quality
+from napari_stomics.layers.scores import paint_markers, paint_scores
 from napari_stomics.layers.stacks import paint_centre, paint_stack, unpaint_stack
 from napari_stomics.layers.tags import (
     layer_affine,
@@ -326,8 +329,8 @@ def _measured(study: Study, result: Prediction, gene: str) -> NDArray[np.float64
         counts = counts.toarray() if hasattr(counts, "toarray") else np.asarray(counts)
         share = counts.ravel() / np.maximum(depth, 1)
         values = np.log1p(share * np.median(depth[depth > 0])) if (depth > 0).any() else share
-        row = {name: i for i, name in enumerate(table.obs_names)}
-        return values[[row[name] for name in result.ids]]
+        rows = table.obs_names.get_indexer(result.ids)
+        return np.where(rows >= 0, values[rows], np.nan)
     return None
 
 
@@ -361,6 +364,8 @@ _PAINTERS: dict[str, Callable[[Easel, Any], None]] = {
     CellMapping.kind: paint_mapping,
     Embedding.kind: _embedding,
     Domains.kind: _domains,
+    ScoreTable.kind: paint_scores,
+    Markers.kind: paint_markers,
     Prediction.kind: _prediction,
 }
 

@@ -13,6 +13,7 @@ import pytest
 import tifffile
 
 from napari_stomics.core.errors import UserError
+from napari_stomics.data.fusion import FusionRefs, collect_fusion
 from napari_stomics.data.readers import KINDS, detect, inspect, options, read_section
 from napari_stomics.data.study import Section, Study
 from tests.data.readers import make
@@ -130,7 +131,7 @@ def test_names_that_a_store_refuses_are_changed_and_told(tmp_path: Path) -> None
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_h5mu_tables_share_their_spots(tmp_path: Path) -> None:
+def test_spots_that_lack_a_modality_keep_their_place(tmp_path: Path) -> None:
     import mudata
 
     rna, protein = make.h5ad(tmp_path / "r.h5ad"), make.h5ad(tmp_path / "p.h5ad")
@@ -138,13 +139,34 @@ def test_h5mu_tables_share_their_spots(tmp_path: Path) -> None:
     protein.var_names = ["p1", "p2", "p3"]
     del protein.obsm["spatial"]
     mudata.MuData({"rna": rna, "protein": protein}).write(tmp_path / "m.h5mu")
-    with pytest.warns(UserWarning, match="Kept the 7 spots"):
-        section = only(tmp_path / "m.h5mu", um_per_px=1.0)
+    section = only(tmp_path / "m.h5mu", um_per_px=1.0)
     assert section.modalities == ("rna", "protein")
-    assert list(section.ids) == [i for i in rna.obs_names if i in set(protein.obs_names)]
-    for modality, table in (("rna", rna), ("protein", protein)):
-        expected = table[list(section.ids)].X
-        assert abs(section.table(modality).X - expected).max() == 0
+    assert list(section.ids) == list(rna.obs_names)
+    measured = [i for i in rna.obs_names if i in set(protein.obs_names)]
+    spots = section.spots("protein")
+    assert list(spots.ids) == measured
+    assert abs(spots.x - protein[measured].X).max() == 0
+    rows = [list(section.ids).index(i) for i in measured]
+    assert (spots.coordinates == section.coordinates[rows]).all()
+    (block,) = collect_fusion(
+        section.study, FusionRefs(section=section.name, modalities=("protein",), histology=False)
+    ).blocks
+    assert list(block.rows) == rows
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_spots_without_a_position_are_left_out(tmp_path: Path) -> None:
+    import mudata
+
+    rna, protein = make.h5ad(tmp_path / "r.h5ad"), make.h5ad(tmp_path / "p.h5ad")
+    rna = rna[2:].copy()
+    protein.var_names = ["p1", "p2", "p3"]
+    del protein.obsm["spatial"]
+    mudata.MuData({"rna": rna, "protein": protein}).write(tmp_path / "m.h5mu")
+    with pytest.warns(UserWarning, match="2 spots of 'protein'"):
+        section = only(tmp_path / "m.h5mu", um_per_px=1.0)
+    assert list(section.ids) == list(rna.obs_names)
+    assert list(section.spots("protein").ids) == list(rna.obs_names)
 
 
 @pytest.mark.data

@@ -78,7 +78,8 @@ def read(
     if section is not None:
         tables = _one_section(tables, section, section_key)
     first, xy = _positions(tables, spatial_key, path)
-    tables, xy = _placed_only(tables, xy, path)
+    tables = _among(tables, first, path)
+    tables, xy = _placed_only(tables, first, xy, path)
     if flip_y:
         xy = np.column_stack([xy[:, 0], xy[:, 1].max() - xy[:, 1]])
     first = next(iter(tables.values())) if first is None else tables[first]
@@ -140,7 +141,7 @@ def _n_names(group: Any) -> int:
 
 
 def _read_file(path: Path, modality: str | None) -> dict[str, AnnData]:
-    """Return tables by modality with the same spots in the same order."""
+    """Return tables by modality; the first lists all spots, the others may lack some."""
     import anndata
 
     if path.suffix.lower() == ".h5mu":
@@ -163,28 +164,17 @@ def _read_h5mu(path: Path) -> dict[str, AnnData]:
         warnings.simplefilter("ignore", FutureWarning)
         bundle = mudata.read_h5mu(path)
     tables = dict(bundle.mod)
-    names = [t.obs_names for t in tables.values()]
-    common_names = names[0]
-    for other in names[1:]:
-        common_names = common_names[common_names.isin(other)]
-    if len(common_names) == 0:
-        raise UserError(
-            f"The modalities of {path.name} ({', '.join(tables)}) share no spot.",
-            "They are different sections: save each as .h5ad and add them one by one.",
-        )
-    if any(len(n) > len(common_names) for n in names):
-        common.warn(f"Kept the {len(common_names)} spots that all modalities have.")
-    tables = {m: t[common_names].copy() for m, t in tables.items()}
+    first = max(tables.values(), key=lambda table: table.n_obs)
+    spots = first.obs_names
     for key in bundle.obsm:
         if key in _POSITION_KEYS:
-            rows = bundle.obs_names.get_indexer(common_names)
-            next(iter(tables.values())).obsm[key] = np.asarray(bundle.obsm[key])[rows]
-    first = next(iter(tables.values()))
+            rows = bundle.obs_names.get_indexer(spots)
+            first.obsm[key] = np.asarray(bundle.obsm[key])[rows]
     for key, value in bundle.uns.items():
         first.uns.setdefault(key, value)
     for column in bundle.obs:
         if ":" not in column and column not in first.obs:
-            first.obs[column] = bundle.obs[column].reindex(common_names).to_numpy()
+            first.obs[column] = bundle.obs[column].reindex(spots).to_numpy()
     return tables
 
 
@@ -199,7 +189,30 @@ def _one_section(tables: dict[str, AnnData], section: str, key: str | None) -> d
     if not keep.any():
         values = ", ".join(sorted(obs[key].astype(str).unique())[:12])
         raise UserError(f"Column {key!r} has no {section!r}.", f"It has: {values}.")
-    return {m: t[keep].copy() for m, t in tables.items()}
+    names = obs.index[keep]
+    return {m: t[t.obs_names.isin(names)].copy() for m, t in tables.items()}
+
+
+def _among(tables: dict[str, AnnData], first: str | None, path: Path) -> dict[str, AnnData]:
+    """Keep the spots of the table that holds the positions, in its order."""
+    if first is None or len(tables) == 1:
+        return tables
+    spots = tables[first].obs_names
+    out: dict[str, AnnData] = {}
+    for modality, table in tables.items():
+        shared = table.obs_names.isin(spots)
+        if not shared.any():
+            raise UserError(
+                f"The modalities {first!r} and {modality!r} of {path.name} share no spot.",
+                "They are different sections: save each as .h5ad and add them one by one.",
+            )
+        if not shared.all():
+            left = int((~shared).sum())
+            common.warn(f"Left out {left} spots of {modality!r}: they have no position.")
+        if not table.obs_names.equals(spots):
+            table = table[spots[spots.isin(table.obs_names)]].copy()
+        out[modality] = table
+    return out
 
 
 def _key(obsm: Any, given: str | None) -> str | None:
@@ -237,7 +250,7 @@ def _positions(
 
 
 def _placed_only(
-    tables: dict[str, AnnData], xy: NDArray[np.float64], path: Path
+    tables: dict[str, AnnData], first: str | None, xy: NDArray[np.float64], path: Path
 ) -> tuple[dict[str, AnnData], NDArray[np.float64]]:
     good = np.isfinite(xy).all(axis=1)
     if not good.any():
@@ -245,7 +258,8 @@ def _placed_only(
     if good.all():
         return tables, xy
     common.warn(f"{int((~good).sum())} spots have no position and were left out.")
-    return {m: t[good].copy() for m, t in tables.items()}, xy[good]
+    spots = tables[first or next(iter(tables))].obs_names[good]
+    return {m: t[t.obs_names.isin(spots)].copy() for m, t in tables.items()}, xy[good]
 
 
 def _library(table: AnnData) -> dict[str, Any]:
