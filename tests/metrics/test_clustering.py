@@ -83,6 +83,13 @@ def test_contingency_counts_labelled_spots(pair):
     assert found.counts.sum() == ((truth != "") & (labels != "")).sum()
 
 
+def test_contingency_lists_names_in_their_natural_order():
+    labels = np.array(["D10", "D2", "D1", "D10"], object)
+    found = contingency(np.array(["b", "a", "b", "b"], object), labels)
+    assert found.columns == ("D1", "D2", "D10")
+    np.testing.assert_array_equal(found.counts, [[0, 1, 0], [1, 0, 2]])
+
+
 def test_labels_are_matched_one_to_one_by_overlap():
     reference = np.array([0, 0, 0, 1, 1, 2])
     labels = np.array([7, 7, 5, 5, 5, 9])

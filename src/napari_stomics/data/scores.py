@@ -287,7 +287,12 @@ def write_markers(study: Study, result: Markers, key: str, run_id: str) -> list[
         "converged": bool(result.converged),
     }
     record = study.section(result.section).record
-    table = record.tables.get(result.modality) or _widest(study, result.section)
+    if result.modality not in record.tables:
+        raise UserError(
+            f"Section {result.section!r} has no table for {result.modality!r}.",
+            "Start from a section that has it, and take the others along.",
+        )
+    table = record.tables[result.modality]
     return [
         SetTableEntry(table, "uns", own, marker_frame(result)),
         SetTableEntry(table, "uns", UNS_PREFIX + own, meta),
@@ -297,7 +302,8 @@ def write_markers(study: Study, result: Markers, key: str, run_id: str) -> list[
 def read_markers(study: Study, key: str, run: RunRecord) -> Markers:
     """Read stored markers back."""
     own = _entry(key, "markers")
-    table = _holding(study, run.step["inputs"]["section"], own)
+    inputs = run.step["inputs"]
+    table = study.section(inputs["section"]).table(inputs["modality"])
     meta = table.uns[UNS_PREFIX + own]
     spots = dict(zip(map(str, meta["domains"]), map(int, meta["spots"]), strict=True))
     tables: tuple[DomainMarkers, ...] = marker_tables(table.uns[own], spots)

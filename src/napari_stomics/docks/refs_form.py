@@ -25,7 +25,7 @@ from napari_stomics.session.session import Session
 
 _NONE = "(none)"
 _ROWS = 6
-_NONE_AT_FIRST = ("numbers", "cell_modalities", "embeddings", "others")
+_NONE_AT_FIRST = ("numbers", "columns", "cell_modalities", "embeddings", "others")
 _SEVERAL = ("sections", "modalities", *_NONE_AT_FIRST)
 _TOLD = ("landmarks", "constraints")
 """Roles of what is not chosen here but placed or painted elsewhere: its number is told."""

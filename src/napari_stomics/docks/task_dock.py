@@ -32,6 +32,8 @@ _TASK_TITLES = {
     "transfer": "Transfer and aggregate",
     "fusion": "Fuse modalities",
     "domains": "Find domains",
+    "scores": "Score domains",
+    "markers": "Find markers of domains",
     "prediction": "Predict expression from H&E",
     "deconvolution": "Deconvolve cell types",
     "imputation": "Impute what was not measured",

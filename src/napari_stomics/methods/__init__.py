@@ -16,6 +16,11 @@ TABLE: dict[str, str] = {
     "mapping/ot": "napari_stomics.methods.mapping.ot:map_cells",
     "fusion/concat-pcs": "napari_stomics.methods.fusion.concat:fuse_concatenated",
     "domains/gmm": "napari_stomics.methods.domains.gmm:find_domains",
+    "domains/edit": "napari_stomics.methods.domains.edit:edit_domains",
+    "scores/domains": "napari_stomics.methods.scores.domains:score_domains",
+    "markers/domains": "napari_stomics.methods.markers.domains:find_markers",
+    "morphology/features": "napari_stomics.methods.morphology.features:morphology_features",
+    "morphology/plane": "napari_stomics.methods.morphology.plane:morphology_plane",
     "prediction/ridge": "napari_stomics.methods.prediction.ridge:predict_ridge",
 }
 """Every built-in method: ``task/name`` to ``module:function``. One line adds a method."""

@@ -5,6 +5,7 @@ Spots without a label (``""``) in either partition are left out of every score.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -129,13 +130,12 @@ def contingency(truth: NDArray[Any], labels: NDArray[Any]) -> Contingency:
     from sklearn.metrics.cluster import contingency_matrix
 
     known = labelled(truth) & labelled(labels)
+    if not known.any():
+        return Contingency((), (), np.zeros((0, 0), np.intp))
     rows, columns = np.unique(truth[known]), np.unique(labels[known])
-    counts = (
-        np.asarray(contingency_matrix(truth[known], labels[known]), np.intp)
-        if known.any()
-        else np.zeros((0, 0), np.intp)
-    )
-    return Contingency(tuple(map(str, rows)), tuple(map(str, columns)), counts)
+    counts = np.asarray(contingency_matrix(truth[known], labels[known]), np.intp)
+    i, j = natural_order(rows), natural_order(columns)
+    return Contingency(tuple(map(str, rows[i])), tuple(map(str, columns[j])), counts[i][:, j])
 
 
 def match_labels(reference: NDArray[Any], labels: NDArray[Any]) -> dict[Any, Any]:
@@ -173,6 +173,13 @@ def matched_labels(reference: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any
             new = f"{name}'" if str(name) in taken and name != "" else name
         out[labels == name] = new
     return out
+
+
+def natural_order(names: NDArray[Any]) -> NDArray[np.intp]:
+    """Order of names in which D2 comes before D10."""
+    parts = [re.split(r"(\d+)", str(name)) for name in names]
+    keys = [[int(p) if i % 2 else p for i, p in enumerate(part)] for part in parts]
+    return np.array(sorted(range(len(keys)), key=keys.__getitem__), np.intp)
 
 
 def labelled(labels: NDArray[Any]) -> NDArray[np.bool_]:

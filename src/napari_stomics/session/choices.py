@@ -111,6 +111,13 @@ def _columns(study: Study, section: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def _domains(study: Study, section: str) -> list[str]:
+    """Columns of labels, those that domains were stored in first, the newest in front."""
+    columns = _columns(study, section)
+    found = [run.key for run in reversed(study.record.runs) if run.kind == "domains"]
+    return list(dict.fromkeys([key for key in found if key in columns] + columns))
+
+
 def _numbers(study: Study, section: str) -> list[str]:
     """Columns that hold numbers."""
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
@@ -163,6 +170,8 @@ _BY_SECTION: dict[str, Callable[[Study, str], list[str]]] = {
     "image": _images,
     "column": _columns,
     "labels": _columns,
+    "columns": _columns,
+    "domains": _domains,
     "numbers": _numbers,
     "embedding": _embeddings,
     "embeddings": _embeddings,

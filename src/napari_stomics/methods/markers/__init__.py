@@ -1,0 +1,1 @@
+"""Methods that find markers of domains."""
