@@ -109,6 +109,8 @@ class EmbeddingInputs:
         (n,) annotation to compare with, ``""`` where there is none; None without one.
     sections, of
         Names of all sections, and the index of each spot's section.
+    name
+        Name under which the embedding is stored.
     """
 
     section: str
@@ -118,6 +120,7 @@ class EmbeddingInputs:
     labels: Array | None = None
     sections: tuple[str, ...] = ()
     of: NDArray[np.intp] = None  # type: ignore[assignment]
+    name: str = ""
 
     def __post_init__(self) -> None:
         _default_sections(self)
@@ -277,6 +280,8 @@ class Domains:
         How the number of domains was chosen; None where it was given.
     rerun_ari
         Median pairwise adjusted Rand index of the reruns; NaN without reruns.
+    embedding
+        Name of the embedding that was clustered.
     """
 
     kind: ClassVar[str] = "domains"
@@ -295,6 +300,7 @@ class Domains:
     of: NDArray[np.intp] = None  # type: ignore[assignment]
     curve: DomainCurve | None = None
     rerun_ari: float = float("nan")
+    embedding: str = ""
 
     def __post_init__(self) -> None:
         _default_sections(self)
@@ -317,6 +323,28 @@ class Domains:
         if self.curve is not None:
             out["proposed"] = int(self.curve.proposed)
         return out
+
+
+@dataclass(frozen=True)
+class DomainInputs:
+    """Domains to be edited, with what they were found from.
+
+    Attributes
+    ----------
+    domains
+        The domains.
+    values
+        (n, k) embedding that was clustered; None where it is no longer stored.
+    coordinates
+        (n, 2) centres (x, y) in micrometres, in each section's own frame.
+    labels
+        (n,) annotation to compare with, ``""`` where there is none; None without one.
+    """
+
+    domains: Domains
+    values: Floats | None
+    coordinates: Floats
+    labels: Array | None = None
 
 
 def _default_sections(made: Any) -> None:

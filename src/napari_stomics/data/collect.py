@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_stomics.core.carried import AggregationInputs, ValueTransferInputs
 from napari_stomics.core.errors import UserError
-from napari_stomics.core.fusion import EmbeddingInputs, FusionInputs
+from napari_stomics.core.fusion import DomainInputs, EmbeddingInputs, FusionInputs
 from napari_stomics.core.inputs import (
     ImagePair,
     LabelTransferInputs,
@@ -35,8 +35,10 @@ from napari_stomics.data.carry import (
     collect_values,
 )
 from napari_stomics.data.fusion import (
+    DomainRefs,
     EmbeddingRefs,
     FusionRefs,
+    collect_domains,
     collect_embedding,
     collect_fusion,
 )
@@ -128,6 +130,7 @@ COLLECTORS: dict[type, Collector] = {
     MappingInputs: Collector(MappingRefs, collect_mapping),
     FusionInputs: Collector(FusionRefs, collect_fusion),
     EmbeddingInputs: Collector(EmbeddingRefs, collect_embedding),
+    DomainInputs: Collector(DomainRefs, collect_domains),
     ScoreInputs: Collector(ScoreRefs, collect_scores),
     MarkerInputs: Collector(MarkerRefs, collect_markers),
     PredictionInputs: Collector(PredictionRefs, _prediction),

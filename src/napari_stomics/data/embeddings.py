@@ -115,6 +115,7 @@ def write_domains(study: Study, result: Domains, key: str, run_id: str) -> list[
         "ari": float(result.ari),
         "nmi": float(result.nmi),
         "rerun_ari": float(result.rerun_ari),
+        "embedding": result.embedding,
         "converged": bool(result.converged),
     }
     if result.curve is not None:
@@ -132,7 +133,18 @@ def write_domains(study: Study, result: Domains, key: str, run_id: str) -> list[
 
 def read_domains(study: Study, key: str, run: RunRecord) -> Domains:
     """Read stored domains back."""
-    tables, meta, of = _tables(study, run.step["inputs"]["section"], key)
+    return stored_domains(study, run.step["inputs"]["section"], key)
+
+
+def stored_domains(study: Study, section: str, key: str) -> Domains:
+    """Read domains that are stored in the tables of a section.
+
+    Raises
+    ------
+    KeyError
+        If the section has none of that name.
+    """
+    tables, meta, of = _tables(study, section, key)
     curve = None
     if "curve" in meta:
         counts, bic, stability = np.asarray(meta["curve"])
@@ -152,4 +164,5 @@ def read_domains(study: Study, key: str, run: RunRecord) -> Domains:
         of=of,
         curve=curve,
         rerun_ari=float(meta.get("rerun_ari", float("nan"))),
+        embedding=str(meta.get("embedding", "")),
     )

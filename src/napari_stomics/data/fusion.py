@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_stomics.core.errors import UserError
-from napari_stomics.core.fusion import KINDS, Block, EmbeddingInputs, FusionInputs
+from napari_stomics.core.fusion import KINDS, Block, DomainInputs, EmbeddingInputs, FusionInputs
 from napari_stomics.core.params import Params
+from napari_stomics.data.embeddings import stored_domains
+from napari_stomics.data.homes import find_table
 from napari_stomics.data.plans import UNS_PREFIX
 from napari_stomics.data.references import ref
 
@@ -45,6 +47,16 @@ class EmbeddingRefs(Params):
 
     section: str = ref("section", "Section")
     embedding: str = ref("embedding:section", "Embedding")
+    annotation: str | None = ref(
+        "column:section", "Compare with", None, "Annotation to score the domains against."
+    )
+
+
+class DomainRefs(Params):
+    """Stored domains of one section, or of all that were clustered together."""
+
+    section: str = ref("section", "Section")
+    domains: str = ref("domains:section", "Domains")
     annotation: str | None = ref(
         "column:section", "Compare with", None, "Annotation to score the domains against."
     )
@@ -198,6 +210,42 @@ def collect_embedding(study: Study, refs: EmbeddingRefs) -> EmbeddingInputs:
         labels=joined if (joined != "").any() else None,
         sections=sections,
         of=np.repeat(np.arange(len(sections)), [len(i) for i in ids]),
+        name=refs.embedding,
+    )
+
+
+def collect_domains(study: Study, refs: DomainRefs) -> DomainInputs:
+    """Gather stored domains with the embedding that they were found from.
+
+    Raises
+    ------
+    UserError
+        If the section has no such domains.
+    """
+    try:
+        domains = stored_domains(study, refs.section, refs.domains)
+    except KeyError as error:
+        raise UserError(
+            f"Section {refs.section!r} has no domains {refs.domains!r}.",
+            "Find domains first, or choose some that are there.",
+        ) from error
+    sections = [study.section(name) for name in domains.sections]
+    tables = [find_table(study, name, refs.domains) for name in domains.sections]
+    coordinates, labels = [], []
+    for section, table in zip(sections, tables, strict=True):
+        order, here = _order(section.ids, table.obs_names.to_numpy(object))
+        coordinates.append(section.coordinates[here][np.argsort(order)])
+        found = section.labels(refs.annotation)
+        blank = np.full(table.n_obs, "", object)
+        labels.append(blank if found is None else found[here][np.argsort(order)])
+    joined = np.concatenate(labels)
+    stored = all(domains.embedding in table.obsm for table in tables)
+    values = [np.asarray(table.obsm[domains.embedding]) for table in tables] if stored else None
+    return DomainInputs(
+        domains,
+        None if values is None else np.concatenate(values),
+        np.concatenate(coordinates),
+        joined if (joined != "").any() else None,
     )
 
 
