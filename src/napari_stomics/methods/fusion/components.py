@@ -135,5 +135,6 @@ def _power(forward: Any, transposed: Any, g: int, count: int, seed: int, ctx: Jo
     basis: Floats = np.random.default_rng(seed).standard_normal((g, count)).astype(np.float32)
     for i in range(_ITERATIONS):
         ctx.step(None if i else 0.0)
-        basis = np.linalg.qr(transposed(forward(basis)))[0].astype(np.float32)
+        found: Any = np.linalg.qr(transposed(forward(basis)))[0]
+        basis = found.astype(np.float32)
     return basis

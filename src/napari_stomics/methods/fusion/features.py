@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,15 @@ def features_of(
     scaled = params.scale and block.kind in _SCALED
     factor = np.where(varied, 1 / np.where(varied, sd, 1.0) if scaled else 1.0, 0.0)
     return Features(x, block.features[kept], centre, factor, of)
+
+
+def measured(block: Block) -> Block:
+    """Leave out rows of NaN: a column of obsm has them at spots that the model did not see."""
+    if block.kind != "embedding" or hasattr(block.x, "indptr"):
+        return block
+    x = np.asarray(block.x)
+    here = ~np.isnan(x).all(axis=1)
+    return block if here.all() else replace(block, x=x[here], rows=block.rows[here])
 
 
 def check_values(block: Block) -> None:

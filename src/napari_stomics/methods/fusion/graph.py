@@ -85,7 +85,7 @@ def _nearest(xy: Floats, neighbours: int) -> tuple[Array, Array]:
     k = min(neighbours, len(xy) - 1)
     if k < 1:
         return np.zeros(0, np.intp), np.zeros(0, np.intp)
-    _, near = cKDTree(xy).query(xy, k=k + 1)
+    near = np.asarray(cKDTree(xy).query(xy, k=k + 1)[1])
     left = np.repeat(np.arange(len(xy)), k + 1)
     right = near.ravel()
     # Spots at one place come in any order: a loop is told by its index, not by its column.
@@ -101,7 +101,7 @@ def _across(placed: Floats, here: Array, there: Array, reach: float) -> tuple[Ar
         good = np.flatnonzero(np.isfinite(placed[a]).all(axis=1))
         goal = b[np.isfinite(placed[b]).all(axis=1)]
         if len(good) and len(goal):
-            distance, near = cKDTree(placed[goal]).query(placed[a[good]])
+            distance, near = map(np.asarray, cKDTree(placed[goal]).query(placed[a[good]]))
             close = distance <= reach
             starts.append(a[good][close])
             ends.append(goal[near[close]])
@@ -161,7 +161,7 @@ def morans_i(graph: Any, x: Any) -> Floats:
     weights = sparse.csr_array(sparse.diags_array(inverse) @ graph).astype(np.float32)
     reached = np.asarray(weights.sum(axis=0), np.float64).ravel()
     total = float((degrees > 0).sum())
-    columns: Any = sparse.csc_array(x) if sparse.issparse(x) else np.asarray(x)
+    columns: Any = np.asarray(x) if isinstance(x, np.ndarray) else sparse.csc_array(x)
     out = np.zeros(g)
     for low in range(0, g if total else 0, _COLUMNS_AT_A_TIME):
         part: Any = columns[:, low : low + _COLUMNS_AT_A_TIME]
@@ -171,10 +171,8 @@ def morans_i(graph: Any, x: Any) -> Floats:
 
 def _moran_part(weights: Any, reached: Floats, linked: NDArray[np.bool_], part: Any) -> Floats:
     """Moran's I without its factor n / W; the mean is taken out of the sums afterwards."""
-    from scipy import sparse
-
     n = part.shape[0]
-    if sparse.issparse(part):
+    if not isinstance(part, np.ndarray):
         part = part.astype(np.float64)
         mean = np.asarray(part.mean(axis=0), np.float64).ravel()
         # Elementwise product and sum: the lagged values are never made dense.

@@ -7,7 +7,7 @@ it is kept by its content, so that later choices do not compute it again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -19,12 +19,13 @@ from napari_stomics.core.fusion import Block, FusionInputs, Loadings
 from napari_stomics.core.jobs import JobContext, limited_threads
 from napari_stomics.core.params import Params, param
 from napari_stomics.methods.fusion.components import Features, spatial_components
-from napari_stomics.methods.fusion.features import features_of, image_block
+from napari_stomics.methods.fusion.features import features_of, image_block, measured
 from napari_stomics.methods.fusion.graph import morans_i, spatial_graph
 
 Floats = NDArray[np.floating[Any]]
 
 _LEAST_SPOTS = 10
+_SHUFFLED = 10_000
 _PREPARED: ContentCache[Any] = ContentCache(12)
 _GRAPHS: ContentCache[Any] = ContentCache(4)
 
@@ -93,12 +94,15 @@ class PreparedBlock:
         (d,) share of the modality's variance per component.
     moran
         (d,) Moran's I of each component.
+    moran_null
+        Mean Moran's I of the five leading components of shuffled spots.
     """
 
     scores: Floats
     components: Loadings
     explained: Floats
     moran: Floats
+    moran_null: float
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,8 @@ class Prepared:
         Per modality the (d,) share of its variance per component.
     moran
         Per modality the (d,) Moran's I of the components.
+    moran_null
+        Per modality the mean Moran's I that the leading components of shuffled spots reach.
     graph
         (n, n) adjacency of the spots in space.
     """
@@ -130,6 +136,7 @@ class Prepared:
     components: tuple[Loadings, ...]
     explained: tuple[Floats, ...]
     moran: tuple[Floats, ...]
+    moran_null: tuple[float, ...]
     graph: Any
 
     def loadings(self) -> Mapping[str, Loadings]:
@@ -149,7 +156,7 @@ def prepare(
         not finite, or negative where counts are needed.
     """
     ctx = ctx or JobContext()
-    blocks = list(inputs.blocks)
+    blocks = [measured(block) for block in inputs.blocks]
     if any(spots is not None for spots in inputs.histology):
         blocks.append(image_block(inputs, ctx.part(0.0, 0.3)))
     check_blocks(inputs.n, blocks)
@@ -176,6 +183,7 @@ def prepare(
         components=tuple(part.components for part in made),
         explained=tuple(part.explained for part in made),
         moran=tuple(part.moran for part in made),
+        moran_null=tuple(part.moran_null for part in made),
         graph=graph,
     )
 
@@ -262,12 +270,14 @@ def prepare_block(
     if block.kind == "embedding" and features.x.shape[1] <= params.n_components:
         scores = features.dense()
         loadings: Floats = np.eye(features.x.shape[1])
+        null = 0.0
     else:
         first = 1 if block.kind == "chromatin" else 0
         scores, loadings = spatial_components(
             features, graph, max(limit, 1) + first, params.basis_steps, params.seed, ctx
         )
         scores, loadings = scores[:, first:], loadings[first:]
+        null = shuffled_moran(features, graph, params, ctx)
     total = features.total_variance()
     explained = np.asarray(scores.var(axis=0, dtype=np.float64)) / max(total, 1e-30)
     if params.row_norm == "all" and block.kind != "embedding":
@@ -277,7 +287,31 @@ def prepare_block(
         Loadings(features.names, loadings.astype(np.float32)),
         explained,
         morans_i(graph, scores),
+        null,
     )
+
+
+def shuffled_moran(
+    features: Features, graph: Any, params: PreparationParams, ctx: JobContext
+) -> float:
+    """Mean Moran's I of the five leading components of the spots in random order.
+
+    Axes that are chosen for smooth variance find some of it in noise too; the
+    more so, the more features there are for a spot. Large sections are judged by
+    a part of them, which can only raise it.
+    """
+    m = len(features.of)
+    if not params.basis_steps:
+        return 0.0
+    order = np.random.default_rng(params.seed).permutation(m)
+    if m > _SHUFFLED:
+        kept = np.sort(order[:_SHUFFLED])
+        # The shuffled values need no true neighbours: those of the first spots will do.
+        graph, order = graph[:_SHUFFLED][:, :_SHUFFLED], np.random.default_rng(1).permutation(kept)
+    mixed = replace(features, x=features.x[order], of=features.of[order])
+    count = min(5, *mixed.x.shape)
+    scores, _ = spatial_components(mixed, graph, count, params.basis_steps, params.seed, ctx)
+    return max(float(morans_i(graph, scores).mean()), 0.0)
 
 
 def unit_rows(x: Floats) -> Floats:
