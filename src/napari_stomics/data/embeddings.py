@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_stomics.core.fusion import DomainCurve, Domains, Embedding, Loadings
+from napari_stomics.data import domain_colours
 from napari_stomics.data.changes import Change, SetTableEntry
 from napari_stomics.data.homes import categorical, find_table, home_table, text_column
 from napari_stomics.data.plans import UNS_PREFIX
@@ -128,7 +129,12 @@ def write_domains(study: Study, result: Domains, key: str, run_id: str) -> list[
         ("obs", f"{key}_stability", np.asarray(result.stability)),
         ("obsm", f"{key}_probabilities", result.probabilities),
     ]
-    return _per_section(study, result, key, entries, meta)
+    of = enumerate(result.sections)
+    homes = [home_table(study, name, result.ids[result.of == i]) for i, name in of]
+    colours = domain_colours.colours_after(study, homes, result, key)
+    listed = [colours[str(name)] for name in result.names]
+    painted = [SetTableEntry(home, "uns", domain_colours.entry(key), listed) for home in homes]
+    return [*_per_section(study, result, key, entries, meta), *painted]
 
 
 def read_domains(study: Study, key: str, run: RunRecord) -> Domains:

@@ -9,38 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_stomics.core.errors import UserError
+from napari_stomics.core.palette import PALETTE, natural, palette
+
+__all__ = [
+    "GREY_GAPS",
+    "MISSING",
+    "PALETTE",
+    "hex_rgba",
+    "natural",
+    "numeric_rgba",
+    "palette",
+    "with_missing",
+]
 
 MISSING = "#808080"
 GREY_GAPS = " (gaps grey)"
 """Ends the name of a colormap that shows NaN in grey."""
-
-# Distinct on black and on H&E; the first eight keep apart for colour-blind eyes.
-PALETTE = (
-    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#7f3c8d",
-    "#11a579", "#e73f74", "#80ba5a", "#a5aa99", "#3969ac", "#cf1c90", "#f2b701", "#4b4b8f",
-    "#f97b72", "#008695", "#dad056", "#b6992d",
-)  # fmt: skip
-
-
-def palette(names: list[str]) -> dict[str, str]:
-    """Colours (hex) of names in their order; beyond the palette, evenly spread hues."""
-    from colorsys import hsv_to_rgb
-
-    out = {}
-    for i, name in enumerate(names):
-        if i < len(PALETTE):
-            out[name] = PALETTE[i]
-        else:
-            rgb = hsv_to_rgb(i * 0.618034 % 1, 0.55 + 0.35 * (i % 2), 0.95 - 0.2 * (i % 3))
-            out[name] = "#" + "".join(f"{round(255 * v):02x}" for v in rgb)
-    return out
-
-
-def natural(name: str) -> tuple[Any, ...]:
-    """Sort key in which ``L10`` comes after ``L9``."""
-    import re
-
-    return tuple((1, int(p), "") if p.isdigit() else (0, 0, p) for p in re.split(r"(\d+)", name))
 
 
 def numeric_rgba(

@@ -19,6 +19,7 @@ from napari_stomics.core.results import Prediction, Registration
 from napari_stomics.core.scores import ScoreTable
 from napari_stomics.core.stacks import CentreSlice, Stack
 from napari_stomics.core.transforms import Affine, Transform
+from napari_stomics.data.domain_colours import domain_colours
 from napari_stomics.layers.arrows import vectors_layer
 from napari_stomics.layers.bent import bend, straighten
 from napari_stomics.layers.carried import paint_aggregation, paint_values
@@ -267,7 +268,7 @@ def component_colours(values: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _domains(easel: Easel, result: Domains) -> None:
-    colours = palette(sorted(map(str, result.names), key=natural))
+    colours = domain_colours(easel.study, result, easel.key)
     for suffix, section, here, title in _each_section(result):
         ids = result.ids[here]
         labels = Values("domain", np.asarray(result.labels, dtype=object)[here], colours=colours)
@@ -373,5 +374,6 @@ _BY_GENE: dict[str, tuple[str, Callable[[Easel, Any, str], None]]] = {
     Prediction.kind: ("genes", _prediction),
     CarriedValues.kind: ("names", paint_values),
     Aggregation.kind: ("features", paint_aggregation),
+    Markers.kind: ("features", paint_markers),
 }
 """Kinds of which one gene is shown at a time: where their names are, and their painter."""
