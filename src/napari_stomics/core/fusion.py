@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from napari_stomics.core.inputs import HistologySpots
 from napari_stomics.core.results import median_of
+from napari_stomics.core.transforms import Affine
 
 Array = NDArray[Any]
 Floats = NDArray[np.floating[Any]]
@@ -124,6 +125,32 @@ class EmbeddingInputs:
 
     def __post_init__(self) -> None:
         _default_sections(self)
+
+
+@dataclass(frozen=True)
+class SpotsOnImage:
+    """Spots of one section, with where they lie on its image, without any measurement.
+
+    Attributes
+    ----------
+    section
+        Name of the section.
+    ids
+        (n,) names of the spots.
+    coordinates
+        (n, 2) centres (x, y) in micrometres.
+    diameter
+        Median diameter of the spots in micrometres.
+    to_um
+        Carries (x, y) pixels of the image's finest level to micrometres; None
+        without an image.
+    """
+
+    section: str
+    ids: Array
+    coordinates: Floats
+    diameter: float
+    to_um: Affine | None = None
 
 
 @dataclass(frozen=True)

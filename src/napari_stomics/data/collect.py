@@ -8,7 +8,12 @@ import numpy as np
 
 from napari_stomics.core.carried import AggregationInputs, ValueTransferInputs
 from napari_stomics.core.errors import UserError
-from napari_stomics.core.fusion import DomainInputs, EmbeddingInputs, FusionInputs
+from napari_stomics.core.fusion import (
+    DomainInputs,
+    EmbeddingInputs,
+    FusionInputs,
+    SpotsOnImage,
+)
 from napari_stomics.core.inputs import (
     ImagePair,
     LabelTransferInputs,
@@ -38,9 +43,11 @@ from napari_stomics.data.fusion import (
     DomainRefs,
     EmbeddingRefs,
     FusionRefs,
+    SpotsOnImageRefs,
     collect_domains,
     collect_embedding,
     collect_fusion,
+    collect_spots_on_image,
 )
 from napari_stomics.data.mappings import MappingRefs, collect_mapping
 from napari_stomics.data.quality import QualityRefs, collect_quality
@@ -131,6 +138,7 @@ COLLECTORS: dict[type, Collector] = {
     FusionInputs: Collector(FusionRefs, collect_fusion),
     EmbeddingInputs: Collector(EmbeddingRefs, collect_embedding),
     DomainInputs: Collector(DomainRefs, collect_domains),
+    SpotsOnImage: Collector(SpotsOnImageRefs, collect_spots_on_image),
     ScoreInputs: Collector(ScoreRefs, collect_scores),
     MarkerInputs: Collector(MarkerRefs, collect_markers),
     PredictionInputs: Collector(PredictionRefs, _prediction),

@@ -8,7 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_stomics.core.errors import UserError
-from napari_stomics.core.fusion import KINDS, Block, DomainInputs, EmbeddingInputs, FusionInputs
+from napari_stomics.core.fusion import (
+    KINDS,
+    Block,
+    DomainInputs,
+    EmbeddingInputs,
+    FusionInputs,
+    SpotsOnImage,
+)
 from napari_stomics.core.params import Params
 from napari_stomics.data.embeddings import stored_domains
 from napari_stomics.data.homes import find_table
@@ -59,6 +66,26 @@ class DomainRefs(Params):
     domains: str = ref("domains:section", "Domains")
     annotation: str | None = ref(
         "column:section", "Compare with", None, "Annotation to score the domains against."
+    )
+
+
+class SpotsOnImageRefs(Params):
+    """The spots of one section, and its image."""
+
+    section: str = ref("section", "Section")
+    image: str | None = ref("image:section", "Image", None, "Image whose pixels the file counts.")
+
+
+def collect_spots_on_image(study: Study, refs: SpotsOnImageRefs) -> SpotsOnImage:
+    """Gather where the spots of a section lie, without reading any table or pixel."""
+    section = study.section(refs.section)
+    imaged = refs.image is not None or bool(section.record.images)
+    return SpotsOnImage(
+        section=section.name,
+        ids=section.ids,
+        coordinates=section.coordinates,
+        diameter=section.diameter,
+        to_um=section.image(refs.image).to_um if imaged else None,
     )
 
 

@@ -31,6 +31,7 @@ _TASK_TITLES = {
     "mapping": "Place single cells in space",
     "transfer": "Transfer and aggregate",
     "fusion": "Fuse modalities",
+    "embedding": "Take up an embedding",
     "domains": "Find domains",
     "scores": "Score domains",
     "markers": "Find markers of domains",
