@@ -35,7 +35,7 @@ def test_what_is_contributed_names_commands_that_exist(manifest):
     used += [s.command for s in manifest.contributions.sample_data]
     used += [i.command for items in manifest.contributions.menus.values() for i in items]
     assert set(used) <= known
-    assert len(manifest.contributions.widgets) == 6
+    assert len(manifest.contributions.widgets) == 7
 
 
 def test_the_manifest_at_the_root_is_the_one_in_the_package():
@@ -61,7 +61,7 @@ def test_menus_widgets_and_samples_appear_in_napari(make_napari_viewer):
     ):
         items = [getattr(item, "command", None) for item in menus.get_menu(menu)]
         assert any(getattr(item, "id", "").startswith(command) for item in items), menu
-    for name in ("Study and sections", "Methods and results", "Stack of sections"):
+    for name in ("Study and sections", "Methods and results", "Metrics of domains"):
         dock, widget = viewer.window.add_plugin_dock_widget("napari-stomics", name)
         assert isinstance(widget, QWidget)
         assert name in dock.name

@@ -96,6 +96,13 @@ def test_labels_are_matched_one_to_one_by_overlap():
     assert match_labels(reference, labels) == {7: 0, 5: 1, 9: 2}
 
 
+def test_names_that_share_no_spot_are_not_matched():
+    # x goes to a with four spots; y lies in a alone, and b in x alone: nothing is left for them.
+    reference = np.array(list("aaaaab"), object)
+    labels = np.array(list("xxxxyx"), object)
+    assert match_labels(reference, labels) == {"x": "a"}
+
+
 def test_matched_labels_take_the_names_they_overlap():
     reference = np.array(["L1", "L1", "L2", "L2", "L2", ""], object)
     labels = np.array(["D2", "D2", "D1", "D1", "L1", "D1"], object)

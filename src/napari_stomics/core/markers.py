@@ -117,6 +117,11 @@ class Markers:
         if not self.sections:
             object.__setattr__(self, "sections", (self.section,))
 
+    @property
+    def features(self) -> tuple[str, ...]:
+        """All features that mark a domain, each once."""
+        return self.top(max((len(table) for table in self.tables), default=0))
+
     def of_domain(self, name: str) -> DomainMarkers | None:
         """Return the markers of a domain, None if it has none."""
         return next((table for table in self.tables if table.domain == name), None)

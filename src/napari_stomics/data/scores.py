@@ -140,7 +140,7 @@ def _spots(study: Study, refs: DomainRefs, modalities: Sequence[str]) -> FusionI
 
 def _labels(sections: Sequence[Section], column: Any, any_of: bool = False) -> NDArray[Any]:
     """(n,) labels of all spots; with ``any_of`` one of the sections having them is enough."""
-    found = [_section_labels(section, str(column)) for section in sections]
+    found = [section.labels(str(column)) for section in sections]
     missing = [s.name for s, part in zip(sections, found, strict=True) if part is None]
     if len(missing) == len(sections) or (missing and not any_of):
         raise UserError(
@@ -151,21 +151,6 @@ def _labels(sections: Sequence[Section], column: Any, any_of: bool = False) -> N
     return np.concatenate(
         [b if part is None else part for b, part in zip(blank, found, strict=True)]
     )
-
-
-def _section_labels(section: Section, column: str) -> NDArray[Any] | None:
-    for modality in section.modalities:
-        table = section.table(modality)
-        if column in table.obs:
-            values = section.labels(column)
-            if values is None:
-                return None
-            ids = table.obs_names.to_numpy(object)
-            if np.array_equal(ids, section.ids):
-                return values
-            known = dict(zip(ids, values, strict=True))
-            return np.array([known.get(name, "") for name in section.ids], object)
-    return None
 
 
 def _embedding(sections: Sequence[Section], key: str) -> NDArray[np.float64]:

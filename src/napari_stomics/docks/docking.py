@@ -15,6 +15,7 @@ DOCKS = (
     "Methods and results",
     "Compare sections",
     "Stack of sections",
+    "Metrics of domains",
 )
 """Display names of the docks, as the manifest has them."""
 

@@ -6,13 +6,11 @@ import numpy as np
 
 from napari_stomics.core.markers import Markers
 from napari_stomics.core.scores import ScoreTable
-from napari_stomics.layers.colour import colouring
+from napari_stomics.layers.colour import Match, colourings
 from napari_stomics.layers.easel import Easel
 from napari_stomics.layers.valued import Values
 
 _COLOURS = {"isolated": "#ff5252", "among its own": "#546e7a"}
-_MOST = 12
-"""Domains whose top marker gets a layer."""
 
 
 def paint_scores(easel: Easel, result: ScoreTable) -> None:
@@ -31,18 +29,21 @@ def paint_scores(easel: Easel, result: ScoreTable) -> None:
         easel.spots(part, section, result.ids[here], painted, title, visible=False)
 
 
-def paint_markers(easel: Easel, result: Markers) -> None:
-    """Show the surest marker of each domain, hidden at first, on the first section."""
-    section = easel.study.section(result.section)
-    if result.modality not in section.modalities:
+def paint_markers(easel: Easel, result: Markers, gene: str | None = None) -> None:
+    """Show one marker in the sections that have it, hidden at first.
+
+    By default the one that was shown, or the surest of the first domain.
+    """
+    top = result.top(1)
+    gene = gene or easel.option("gene") or (top[0] if top else None)
+    if gene is None:
         return
-    for table in [t for t in result.tables if len(t)][:_MOST]:
-        gene = str(table.features[0])
-        found = colouring(
-            easel.study, result.section, gene, result.modality, kind="feature", colormap="viridis"
-        )
-        values = Values(gene, np.asarray(found.values, np.float64), found.limits)
-        title = f"{gene}, marker of {table.domain}"
-        easel.spots(
-            f"marker {table.domain}", result.section, section.ids, values, title, visible=False
-        )
+    marked = [t.domain for t in result.tables if gene in t.features]
+    title = f"{gene}, marker of {', '.join(marked)}" if marked else gene
+    match = Match(gene, "feature", result.modality)
+    found = colourings(easel.study, result.sections, match)
+    for name, colours in found.items():
+        values = Values(gene, np.asarray(colours.values, np.float64), colours.limits)
+        ids = easel.study.section(name).ids
+        part = "marker" if name == result.section else f"marker@{name}"
+        easel.spots(part, name, ids, values, title, visible=False, options={"gene": gene})

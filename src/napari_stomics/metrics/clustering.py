@@ -142,7 +142,7 @@ def match_labels(reference: NDArray[Any], labels: NDArray[Any]) -> dict[Any, Any
     """Map the names in ``labels`` to those in ``reference`` that they overlap most.
 
     One to one (Hungarian assignment on the contingency table); names that find
-    no partner are left out.
+    no partner, or none that they overlap, are left out.
     """
     from scipy.optimize import linear_sum_assignment
     from sklearn.metrics.cluster import contingency_matrix
@@ -154,7 +154,8 @@ def match_labels(reference: NDArray[Any], labels: NDArray[Any]) -> dict[Any, Any
     rows, columns = np.unique(reference), np.unique(labels)
     table = np.asarray(contingency_matrix(reference, labels))
     left, right = linear_sum_assignment(-table)
-    return {columns[j]: rows[i] for i, j in zip(left, right, strict=True)}
+    pairs = zip(left, right, strict=True)
+    return {columns[j]: rows[i] for i, j in pairs if table[i, j] > 0}
 
 
 def matched_labels(reference: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
