@@ -16,6 +16,17 @@ TABLE: dict[str, str] = {
     "mapping/ot": "napari_stomics.methods.mapping.ot:map_cells",
     "fusion/smooth": "napari_stomics.methods.fusion.smooth:fuse_smooth",
     "fusion/concat-pcs": "napari_stomics.methods.fusion.concat:fuse_concatenated",
+    "fusion/joint-nmf": "napari_stomics.methods.fusion.joint_nmf:fuse_joint_nmf",
+    "fusion/attention": "napari_stomics.methods.fusion.nets.attention:fuse_attention",
+    "fusion/contrastive": "napari_stomics.methods.fusion.nets.contrastive:fuse_contrastive",
+    "fusion/attention-autoencoder": (
+        "napari_stomics.methods.fusion.nets.attention_autoencoder:fuse_attention_autoencoder"
+    ),
+    "fusion/image-graph": "napari_stomics.methods.fusion.nets.image_graph:fuse_image_graph",
+    "fusion/graph-vae": "napari_stomics.methods.fusion.nets.graph_vae:fuse_graph_vae",
+    "fusion/image-expression": (
+        "napari_stomics.methods.fusion.nets.image_expression:fuse_image_expression"
+    ),
     "domains/gmm": "napari_stomics.methods.domains.gmm:find_domains",
     "domains/edit": "napari_stomics.methods.domains.edit:edit_domains",
     "embedding/file": "napari_stomics.methods.fusion.embedding_file:read_embedding_file",
