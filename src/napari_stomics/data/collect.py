@@ -15,6 +15,7 @@ from napari_stomics.core.fusion import (
     SpotsOnImage,
 )
 from napari_stomics.core.inputs import (
+    HistologySpots,
     ImagePair,
     LabelTransferInputs,
     LandmarkPairs,
@@ -26,6 +27,7 @@ from napari_stomics.core.inputs import (
 )
 from napari_stomics.core.markers import MarkerInputs
 from napari_stomics.core.params import Params
+from napari_stomics.core.plane import PlaneInputs
 from napari_stomics.core.quality import QualityInputs
 from napari_stomics.core.scores import ScoreInputs
 from napari_stomics.core.stacks import StackInputs
@@ -50,6 +52,12 @@ from napari_stomics.data.fusion import (
     collect_spots_on_image,
 )
 from napari_stomics.data.mappings import MappingRefs, collect_mapping
+from napari_stomics.data.morphology import (
+    HistologyRefs,
+    PlaneRefs,
+    collect_histology,
+    collect_plane,
+)
 from napari_stomics.data.quality import QualityRefs, collect_quality
 from napari_stomics.data.references import (
     Collector,
@@ -141,6 +149,8 @@ COLLECTORS: dict[type, Collector] = {
     SpotsOnImage: Collector(SpotsOnImageRefs, collect_spots_on_image),
     ScoreInputs: Collector(ScoreRefs, collect_scores),
     MarkerInputs: Collector(MarkerRefs, collect_markers),
+    HistologySpots: Collector(HistologyRefs, collect_histology),
+    PlaneInputs: Collector(PlaneRefs, collect_plane),
     PredictionInputs: Collector(PredictionRefs, _prediction),
 }
 """Every kind of inputs that a method may take."""

@@ -139,7 +139,8 @@ def _table_block(sections: list[Section], ids: list[Any], starts: Any, modality:
         parts.append(x if np.array_equal(order, np.arange(table.n_obs)) else x[order])
         rows.append(starts[i] + here)
     x = parts[0] if len(parts) == 1 else sparse.vstack([sparse.csr_array(p) for p in parts], "csr")
-    kind = modality if modality in KINDS else "rna"
+    # A second set of image features is called image_<name>.
+    kind = next((k for k in KINDS if modality == k or modality.startswith(f"{k}_")), "rna")
     return Block(modality, kind, x, np.asarray(shared, object), np.concatenate(rows))
 
 

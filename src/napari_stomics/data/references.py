@@ -24,7 +24,8 @@ def ref(role: str, title: str, default: Any = ..., description: str = "") -> Any
     Roles: ``section``, ``sections``, ``modality``, ``modalities``, ``image``,
     ``column``, ``columns``, ``domains``, ``embedding``, ``embeddings``, ``others``, ``plan``,
     ``reference``, ``cell_modality``, ``cell_modalities``, ``cell_column``, ``landmarks``,
-    ``constraints``, ``flag``. A role may name the section it depends on: ``modality:section``.
+    ``constraints``, ``region``, ``flag``. A role may name the section it depends on:
+    ``modality:section``.
     """
     extra: Any = {"role": role}
     return Field(default, title=title, description=description, json_schema_extra=extra)

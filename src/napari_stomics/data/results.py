@@ -18,6 +18,8 @@ from napari_stomics.core.errors import UserError
 from napari_stomics.core.fusion import Domains, Embedding
 from napari_stomics.core.mappings import CellMapping
 from napari_stomics.core.markers import Markers
+from napari_stomics.core.morphology import MorphologyFeatures
+from napari_stomics.core.plane import MorphologyPlane
 from napari_stomics.core.plans import LabelTransfer, TransportPlan
 from napari_stomics.core.quality import AlignmentQuality
 from napari_stomics.core.results import Prediction, Registration
@@ -45,6 +47,12 @@ from napari_stomics.data.embeddings import (
 )
 from napari_stomics.data.homes import categorical, find_table, home_table, text_column
 from napari_stomics.data.mappings import read_mapping, write_mapping
+from napari_stomics.data.morphology import (
+    read_features,
+    read_plane,
+    write_features,
+    write_plane,
+)
 from napari_stomics.data.plans import UNS_PREFIX, read_plan, write_plan, write_registration
 from napari_stomics.data.quality import read_quality, write_quality
 from napari_stomics.data.registrations import registration_of
@@ -209,6 +217,8 @@ STORAGE: dict[str, Storage] = {
     Domains.kind: Storage(write_domains, read_domains),
     ScoreTable.kind: Storage(write_scores, read_scores),
     Markers.kind: Storage(write_markers, read_markers),
+    MorphologyFeatures.kind: Storage(write_features, read_features),
+    MorphologyPlane.kind: Storage(write_plane, read_plane),
     Prediction.kind: Storage(_write_prediction, _read_prediction),
 }
 """Every kind of result and its place in SpatialData."""

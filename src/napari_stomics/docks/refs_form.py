@@ -27,7 +27,7 @@ _NONE = "(none)"
 _ROWS = 6
 _NONE_AT_FIRST = ("numbers", "columns", "cell_modalities", "embeddings", "others")
 _SEVERAL = ("sections", "modalities", *_NONE_AT_FIRST)
-_TOLD = ("landmarks", "constraints")
+_TOLD = ("landmarks", "constraints", "region")
 """Roles of what is not chosen here but placed or painted elsewhere: its number is told."""
 
 
@@ -161,7 +161,10 @@ class RefsForm(QWidget):
     def _fill(self, chooser: QWidget, name: str, role: str, position: int) -> None:
         study = self._session.study
         if isinstance(chooser, QLabel):
-            told = self._landmarks_text if role == "landmarks" else self._constraints_text
+            told = {
+                "landmarks": self._landmarks_text,
+                "region": lambda: "drawn in the dock Morphology and expression",
+            }.get(role, self._constraints_text)
             chooser.setText(told())
         elif role == "choice" and isinstance(chooser, NameCombo):
             field = self._model.model_fields[name]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from napari_stomics.data.schema import RunRecord
 
-_BY_GENE = ("prediction", "carried_values", "aggregation")
+_BY_GENE = ("prediction", "carried_values", "aggregation", "morphology", "plane")
 """Kinds that are a table of a section, of which one gene is shown at a time."""
 
 _EVENTS = ("inserted", "removed", "visible", "name")
@@ -159,6 +159,8 @@ class ResultPanel(QWidget):
     def _genes(self, run: RunRecord) -> list[str]:
         if run.kind not in _BY_GENE:
             return []
+        if run.kind in ("morphology", "plane"):
+            return _features_of(self._bench, run)
         table = self._bench.session.study.sdata.tables.get(_table_of(self._bench, run))
         return [] if table is None else list(map(str, table.var_names))
 
@@ -268,6 +270,19 @@ def _table_of(bench: Workbench, run: RunRecord) -> str:
     name = inputs["test"] if "test" in inputs else ends_of(inputs)[1]
     section = bench.session.study.record.sections.get(name)
     return "" if section is None else section.tables.get(run.key, "")
+
+
+def _features_of(bench: Workbench, run: RunRecord) -> list[str]:
+    """Names of the features of morphology, or of a plane; they lie where the kind puts them."""
+    from napari_stomics.data.homes import find_table
+    from napari_stomics.data.plans import UNS_PREFIX
+
+    try:
+        table = find_table(bench.session.study, run.step["inputs"]["section"], run.key)
+    except KeyError:
+        return []
+    named = table.uns[UNS_PREFIX + run.key].get("features")
+    return [str(name) for name in (table.var_names if named is None else named)]
 
 
 def _line(run: RunRecord, later: list[RunRecord]) -> str:

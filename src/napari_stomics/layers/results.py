@@ -13,6 +13,8 @@ from napari_stomics.core.errors import UserError
 from napari_stomics.core.fusion import Domains, Embedding
 from napari_stomics.core.mappings import CellMapping
 from napari_stomics.core.markers import Markers
+from napari_stomics.core.morphology import MorphologyFeatures
+from napari_stomics.core.plane import MorphologyPlane
 from napari_stomics.core.plans import LabelTransfer, TransportPlan
 from napari_stomics.core.quality import AlignmentQuality
 from napari_stomics.core.results import Prediction, Registration
@@ -20,12 +22,14 @@ from napari_stomics.core.scores import ScoreTable
 from napari_stomics.core.stacks import CentreSlice, Stack
 from napari_stomics.core.transforms import Affine, Transform
 from napari_stomics.data.domain_colours import domain_colours
+from napari_stomics.layers import domains
 from napari_stomics.layers.arrows import vectors_layer
 from napari_stomics.layers.bent import bend, straighten
 from napari_stomics.layers.carried import paint_aggregation, paint_values
 from napari_stomics.layers.colour import clean_names, is_numeric
 from napari_stomics.layers.easel import Easel
 from napari_stomics.layers.mapping import paint_mapping
+from napari_stomics.layers.morphology import paint_features, paint_plane
 from napari_stomics.layers.palette import natural, palette
 from napari_stomics.layers.plan import paint_plan
 from napari_stomics.layers.quality import paint_quality
@@ -271,8 +275,12 @@ def _domains(easel: Easel, result: Domains) -> None:
     colours = domain_colours(easel.study, result, easel.key)
     for suffix, section, here, title in _each_section(result):
         ids = result.ids[here]
-        labels = Values("domain", np.asarray(result.labels, dtype=object)[here], colours=colours)
-        easel.spots(f"domains{suffix}", section, ids, labels, f"Domains{title}")
+        names = np.asarray(result.labels, dtype=object)[here]
+        labels = Values(domains.COLUMN, names, colours=colours)
+        easel.spots(
+            f"{domains.PART}{suffix}", section, ids, labels, f"Domains{title}",
+            options={"labels": names},
+        )  # fmt: skip
         for name in ("entropy", "stability"):
             share = np.asarray(getattr(result, name), np.float64)[here]
             values = Values(name, share, _UNIT, "plasma")
@@ -367,6 +375,8 @@ _PAINTERS: dict[str, Callable[[Easel, Any], None]] = {
     Domains.kind: _domains,
     ScoreTable.kind: paint_scores,
     Markers.kind: paint_markers,
+    MorphologyFeatures.kind: paint_features,
+    MorphologyPlane.kind: paint_plane,
     Prediction.kind: _prediction,
 }
 
@@ -374,6 +384,8 @@ _BY_GENE: dict[str, tuple[str, Callable[[Easel, Any, str], None]]] = {
     Prediction.kind: ("genes", _prediction),
     CarriedValues.kind: ("names", paint_values),
     Aggregation.kind: ("features", paint_aggregation),
+    MorphologyFeatures.kind: ("features", paint_features),
+    MorphologyPlane.kind: ("features", paint_plane),
     Markers.kind: ("features", paint_markers),
 }
 """Kinds of which one gene is shown at a time: where their names are, and their painter."""

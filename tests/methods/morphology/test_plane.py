@@ -89,7 +89,7 @@ def test_planted_features_land_in_their_quadrants():
 
 
 def test_a_relevant_feature_that_no_gene_shares_is_for_integration():
-    ground = Ground(1, 700)
+    ground = Ground(0, 700)
     label = ground.field(3)
     genes = np.column_stack([ground.field(0) for _ in range(15)])
     features = np.column_stack([label + 0.3 * ground.field(0)])

@@ -284,9 +284,9 @@ def _grid(
 def _maps(
     sums: PatchSums, grid: Floats, step: float, shape: tuple[int, int], work: WorkingImage
 ) -> DenseMaps:
-    to_um = Affine(np.diag([step, step, 1.0])).then(work.to_um)
     if not len(grid) or not sums.sums:
-        return DenseMaps((), np.zeros((0, *shape), np.float32), to_um)
+        return DenseMaps((), np.zeros((0, 0, 0), np.float32), Affine.identity())
+    to_um = Affine(np.diag([step, step, 1.0])).then(work.to_um)
     found = features_of(sums.sums, work.pixel_size)
     column, row = np.floor(grid / step).astype(int).T
     values = np.full((len(found), *shape), np.nan, np.float32)
