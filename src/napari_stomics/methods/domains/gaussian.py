@@ -15,6 +15,8 @@ Codes = NDArray[np.intp]
 
 _ROWS_AT_A_TIME = 100_000
 _RIDGE = 1e-6
+_SETTLED = 2e-3
+_FIELD_STEPS = 2
 
 
 @dataclass(frozen=True)
@@ -76,46 +78,87 @@ def posterior(
     return out, total / len(x) + offset
 
 
-def fit_mixture(
+def fit_spatial(
     x: Floats,
-    start: Codes,
+    start: Codes | Floats,
     ctx: JobContext | None = None,
-    iterations: int = 500,
-    tolerance: float = 1e-4,
-) -> Mixture:
-    """Fit the mixture by expectation-maximisation from a partition (Fraley and Raftery 2002).
+    *,
+    near: Any = None,
+    prior: float = 0.0,
+    iterations: int = 200,
+    spherical: bool = False,
+) -> tuple[Mixture, Floats]:
+    """Fit the mixture by expectation-maximisation (Fraley and Raftery 2002, JASA 97:611).
 
     Parameters
     ----------
     x
         (n, d) float64 values.
     start
-        (n,) component of every spot, from 0 without gaps.
+        (n,) component of every spot from 0 without gaps, or (n, k) probabilities.
+    near
+        (n, n) row-normalised neighbours in space, for the prior.
+    prior
+        How much likelier a spot is of the domain of its neighbours: the weight of their
+        mean posterior in its log-probability, a Potts field in mean-field
+        approximation (Besag 1986, J R Stat Soc B 48:259). 0: none.
+    spherical
+        Whether the common covariance is that of a ball, as in k-means.
+
+    Returns
+    -------
+    mixture
+        The parameters.
+    probabilities
+        (n, k) posterior with the prior.
     """
     ctx = ctx or JobContext()
-    k = int(start.max()) + 1
+    soft: Any = np.eye(int(start.max()) + 1)[start] if start.ndim == 1 else start
     second = x.T @ x / len(x)
     ridge = _RIDGE * np.trace(second) / x.shape[1] + 1e-12
-    soft: Floats = np.eye(k)[start]
-    before, settled = -np.inf, False
+    settled, likelihood = False, -np.inf
     for _ in range(iterations):
         ctx.step()
-        weights, means, covariance = _moments(x, soft, second, ridge)
-        soft, now = posterior(x, weights, means, covariance)
-        if abs(now - before) < tolerance:
+        weights, means, covariance = _moments(x, soft, second, ridge, spherical)
+        now, likelihood = posterior(x, weights, means, covariance)
+        if prior > 0 and near is not None:
+            now = with_neighbours(now, soft, near, prior)
+        moved = float(np.abs(now - soft).mean()) * soft.shape[1]
+        soft = now
+        if moved < _SETTLED:
             settled = True
             break
+    return Mixture(weights, means, covariance, likelihood, settled), soft
+
+
+def fit_mixture(
+    x: Floats, start: Codes | Floats, ctx: JobContext | None = None, iterations: int = 200
+) -> Mixture:
+    """Fit the mixture without regard to space; see :func:`fit_spatial`."""
+    return fit_spatial(x, start, ctx, iterations=iterations)[0]
+
+
+def with_neighbours(likely: Floats, before: Floats, near: Any, prior: float) -> Floats:
+    """(n, k) probabilities after some mean-field steps of the spatial prior."""
+    logs = np.log(likely + 1e-300)
+    for _ in range(_FIELD_STEPS):
+        now = logs + prior * (near @ before)
+        now -= now.max(axis=1, keepdims=True)
+        np.exp(now, out=now)
+        now /= now.sum(axis=1, keepdims=True)
         before = now
-    return Mixture(weights, means, covariance, now, settled)
+    return before
 
 
 def _moments(
-    x: Floats, soft: Floats, second: Floats, ridge: float
+    x: Floats, soft: Floats, second: Floats, ridge: float, spherical: bool
 ) -> tuple[Floats, Floats, Floats]:
     sizes = soft.sum(axis=0) + 1e-10
     means = (soft.T @ x) / sizes[:, None]
     weights = sizes / sizes.sum()
     covariance = second - (weights[:, None] * means).T @ means
+    if spherical:
+        covariance = np.eye(x.shape[1]) * (np.trace(covariance) / x.shape[1])
     return weights, means, covariance + ridge * np.eye(x.shape[1])
 
 

@@ -41,7 +41,7 @@ class PreparationParams(Params):
         advanced=True,
     )
     n_features: int = param(
-        2000, "Features kept", "How many features the choice keeps.", advanced=True, ge=2, le=50_000
+        3000, "Features kept", "How many features the choice keeps.", advanced=True, ge=2, le=50_000
     )
     scale: bool = param(
         True,
@@ -50,7 +50,7 @@ class PreparationParams(Params):
         advanced=True,
     )
     n_components: int = param(
-        30,
+        50,
         "Components per modality",
         "Principal components of each modality that enter the fusion.",
         advanced=True,
