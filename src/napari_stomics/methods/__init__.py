@@ -18,6 +18,7 @@ TABLE: dict[str, str] = {
     "fusion/concat-pcs": "napari_stomics.methods.fusion.concat:fuse_concatenated",
     "fusion/joint-nmf": "napari_stomics.methods.fusion.joint_nmf:fuse_joint_nmf",
     "fusion/integrative-nmf": "napari_stomics.methods.fusion.integrative_nmf:fuse_integrative_nmf",
+    "fusion/neighbourhood": "napari_stomics.methods.fusion.neighbourhood:fuse_neighbourhoods",
     "fusion/attention": "napari_stomics.methods.fusion.nets.attention:fuse_attention",
     "fusion/contrastive": "napari_stomics.methods.fusion.nets.contrastive:fuse_contrastive",
     "fusion/attention-autoencoder": (
