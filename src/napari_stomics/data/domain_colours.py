@@ -68,7 +68,11 @@ def colour_changes(
 
 
 def carried_colours(
-    former: Labels, colours: Mapping[str, str], labels: Labels, names: Sequence[str]
+    former: Labels,
+    colours: Mapping[str, str],
+    labels: Labels,
+    names: Sequence[str],
+    by_name: bool = True,
 ) -> Colours:
     """Colours of new domains by those of former ones that they stand for.
 
@@ -86,12 +90,14 @@ def carried_colours(
         (n,) new names of the same spots.
     names
         The new names, in their order.
+    by_name
+        Whether equal names mean the same; without it only the overlap counts.
     """
     from napari_stomics.metrics.clustering import match_labels
 
     former, labels = np.asarray(former, object), np.asarray(labels, object)
     out: Colours = {}
-    for name in map(str, names):
+    for name in map(str, names if by_name else ()):
         before = former == name
         if name in colours and before.any() and (labels[before] == name).mean() > _HALF:
             out[name] = colours[name]

@@ -12,6 +12,7 @@ DOCKS = (
     "Study and sections",
     "Landmark registration",
     "Align sections (optimal transport)",
+    "Fusion and domains",
     "Methods and results",
     "Compare sections",
     "Stack of sections",

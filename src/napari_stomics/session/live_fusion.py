@@ -1,0 +1,159 @@
+"""Fusion and domains under sliders: nothing that a slider does not change is computed again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_stomics.core.cache import ContentCache
+from napari_stomics.core.fusion import EmbeddingInputs, FusionInputs
+from napari_stomics.core.jobs import JobContext, limited_threads
+from napari_stomics.core.registry import registry
+
+if TYPE_CHECKING:
+    from napari_stomics.core.fusion import Domains
+    from napari_stomics.methods.fusion.blocks import Fused
+    from napari_stomics.methods.fusion.preparation import Prepared
+    from napari_stomics.methods.fusion.smooth import SmoothParams
+
+FUSION, DOMAINS = "fusion/smooth", "domains/gmm"
+"""Methods that the sliders run."""
+
+_KEPT = 12
+_QUICK: dict[str, Any] = {"restarts": 1}
+"""Parameters of the clustering under a moving slider."""
+
+
+@dataclass(frozen=True)
+class LiveChoice:
+    """Where the sliders stand.
+
+    Attributes
+    ----------
+    steps
+        Diffusion steps; None leaves them to the method.
+    weights
+        Weight per modality; None leaves them to the method.
+    n_domains
+        Number of domains.
+    """
+
+    steps: int | None = None
+    weights: Mapping[str, float] | None = None
+    n_domains: int = 7
+
+    def weights_text(self) -> str:
+        """The weights as the parameter of the method takes them."""
+        if self.weights is None:
+            return ""
+        return ", ".join(f"{name}={weight:g}" for name, weight in self.weights.items())
+
+
+@dataclass(frozen=True)
+class LiveAnswer:
+    """What came of it.
+
+    Attributes
+    ----------
+    choice
+        What it answers.
+    steps, weights
+        Steps taken and share of each modality, where they were left to the method too.
+    domains
+        The domains.
+    quick
+        Whether they are those of a single run of the clustering, not yet as thorough as
+        the method by itself.
+    """
+
+    choice: LiveChoice
+    steps: int
+    weights: Mapping[str, float]
+    domains: Domains
+    quick: bool = True
+
+
+@dataclass
+class LiveFusion:
+    """One set of modalities, prepared once, fused and clustered as often as the sliders move.
+
+    Attributes
+    ----------
+    inputs, params
+        What is fused, and the parameters that no slider changes.
+    domain_params
+        Parameters of the clustering that no slider changes.
+    """
+
+    inputs: FusionInputs
+    params: SmoothParams
+    domain_params: dict[str, Any] = field(default_factory=dict)
+    _prepared: Prepared | None = field(default=None, repr=False)
+    _fused: ContentCache[Fused] = field(default_factory=lambda: ContentCache(_KEPT), repr=False)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names of the modalities, known once they are prepared."""
+        return () if self._prepared is None else self._prepared.names
+
+    def answer(
+        self, choice: LiveChoice, ctx: JobContext | None = None, *, quick: bool = True
+    ) -> LiveAnswer:
+        """Fuse and cluster as the sliders stand; may run in any thread.
+
+        Parameters
+        ----------
+        choice
+            Where the sliders stand; what they leave open is as in :attr:`params`.
+        ctx
+            Progress and cancellation.
+        quick
+            Run the clustering once; without it as the method does by itself.
+
+        Raises
+        ------
+        UserError
+            If the modalities cannot be fused, the weights are all zero, or there are
+            too few spots for the number of domains.
+        """
+        from napari_stomics.methods.fusion.blocks import fuse_prepared, read_weights
+        from napari_stomics.methods.fusion.preparation import prepare
+
+        ctx = ctx or JobContext()
+        if self._prepared is None:
+            self._prepared = prepare(self.inputs, self.params, ctx.part(0.0, 0.8))
+        prepared = self._prepared
+        ctx.step(0.8, "Fusing")
+        # Read back from the text that a step would carry, so that both mean the same.
+        text = choice.weights_text() or self.params.weights
+        weights = read_weights(text, prepared.names)
+        steps = self.params.steps if choice.steps is None else choice.steps
+
+        def fuse() -> Fused:
+            with limited_threads(1):
+                return fuse_prepared(prepared, steps, weights, self.params.n_output)
+
+        fused = self._fused.get(f"{steps} {text}", fuse)
+        ctx.step(0.85, "Clustering")
+        domains = self._cluster(fused.values, choice.n_domains, quick, ctx.part(0.85, 1.0))
+        return LiveAnswer(choice, fused.steps, fused.weights, domains, quick)
+
+    def _cluster(self, values: NDArray[Any], count: int, quick: bool, ctx: JobContext) -> Domains:
+        spec = registry().get(DOMAINS)
+        inputs = EmbeddingInputs(
+            section=self.inputs.sections[0],
+            ids=self.inputs.ids,
+            values=np.asarray(values, np.float32),
+            coordinates=self.inputs.coordinates,
+            sections=self.inputs.sections,
+            of=self.inputs.of,
+        )
+        wanted = {**self.domain_params, "n_domains": count}
+        if quick:
+            wanted |= {n: v for n, v in _QUICK.items() if n in spec.params.model_fields}
+        with limited_threads(1):
+            return spec.run(inputs, spec.params(**wanted), ctx)
