@@ -190,7 +190,7 @@ def neighbourhood_filters(
     parts = []
     for turn in (np.cos(angle), np.sin(angle)):
         filtered = sparse.csr_array((weight * turn, (left, right)), shape=shape)
-        sums = np.asarray(filtered.sum(axis=1)).ravel()
+        sums: Any = np.asarray(filtered.sum(axis=1)).ravel()
         centred = filtered - sparse.diags_array(sums, format="csr") @ wide
         parts.append(sparse.csr_array(centred).astype(np.float32))
     return Filters(mean, *parts)
@@ -219,12 +219,12 @@ def _weighted(
         left, right, distance = left[other], found.ravel()[other], distance.ravel()[other]
         width = float(np.median(distance)) or 1.0
         weight = np.exp(-((distance / width) ** 2))
-        sums: Floats = np.bincount(left, weight, minlength=len(rows))
+        sums: Any = np.bincount(left, weight, minlength=len(rows))
         lefts.append(rows[left])
         rights.append(rows[right])
         weights.append(weight / np.maximum(sums, 1e-300)[left])
-    left, right = np.concatenate([*lefts, []]), np.concatenate([*rights, []])
-    left, right = left.astype(np.intp), right.astype(np.intp)
+    left = np.concatenate([*lefts, []]).astype(np.intp)
+    right = np.concatenate([*rights, []]).astype(np.intp)
     step = xy[right] - xy[left]
     return left, right, np.concatenate([*weights, []]), np.arctan2(step[:, 1], step[:, 0])
 
