@@ -18,6 +18,6 @@ def scored_study() -> Any:
         inputs = {"section": SECTION, "modalities": modalities, "histology": False}
         run_step(study, Step(method="fusion/concat-pcs", inputs=inputs, key=embedding))
         inputs = {"section": SECTION, "embedding": embedding}
-        params = {"n_domains": 3, "restarts": 1}
+        params = {"n_domains": 3}
         run_step(study, Step(method="domains/gmm", inputs=inputs, params=params, key=domains))
     return study

@@ -169,6 +169,12 @@ def test_tables_are_written_whole_and_replace_nothing_unasked(study: Any, tmp_pa
     assert not (tmp_path / "none.csv").exists()
 
 
+def test_they_do_not_take_the_name_of_the_domains() -> None:
+    assert Step(method="scores/domains").result_key == "domains_scores"
+    assert Step(method="markers/domains").result_key == "domains_markers"
+    assert Step(method="domains/gmm").result_key == "gmm"
+
+
 def test_domains_are_offered_before_other_labels(study: Any) -> None:
     offered = choices(study, "domains:section", {"section": SECTION})
     assert offered[:2] == ["domains", "by_rna"]

@@ -12,7 +12,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_stomics.docks.metrics_dock import MetricsDock
-from napari_stomics.docks.metrics_tables import NumberItem, number
+from napari_stomics.docks.metrics_tables import NumberItem, number, short
 from napari_stomics.docks.size_bars import SizeBars
 from napari_stomics.docks.workbench import workbench
 from napari_stomics.layers.tags import tag, tagged
@@ -73,16 +73,16 @@ def test_scores_are_measured_in_the_background_and_say_how(open_desk: Any) -> No
     assert chosen["labels"] == "domains"
     assert chosen["annotation"] == "domain"
     assert chosen["embedding"] == "joint"
-    assert "Not scored" in dock.protocol.text()
+    assert "Not scored" in dock.protocol.toPlainText()
     dock.form.set_value("singles", ["by_rna"])
     open_desk.click(dock.score)
     values = open_desk.values()
     run = open_desk.bench.session.results()[-1]
-    assert values["Adjusted Rand index (ARI)"] == number(run.summary["ari"])
-    assert values["Fusion gain (ARI)"] == number(run.summary["fusion_gain"])
+    assert values["ARI, adjusted Rand index"] == number(run.summary["ari"])
+    assert values["Fusion gain in ARI"] == number(run.summary["fusion_gain"])
     assert run.key == "domains_scores"
     dock.table.selectRow(0)
-    assert "domains against 3 in 'domain'" in dock.protocol.text()
+    assert "domains against 3 in 'domain'" in dock.protocol.toPlainText()
     assert "Higher is better" in dock.table.item(0, 0).toolTip()
     assert dock.sizes.text.startswith("D1: ")
     layer = next(iter(tagged(open_desk.viewer, result="domains_scores")))
@@ -90,7 +90,7 @@ def test_scores_are_measured_in_the_background_and_say_how(open_desk: Any) -> No
     assert not layer.visible
     open_desk.bench.undo()
     assert dock.table.rows == []
-    assert "Not scored" in dock.protocol.text()
+    assert "Not scored" in dock.protocol.toPlainText()
 
 
 def test_the_table_is_sorted_by_number(open_desk: Any) -> None:
@@ -112,7 +112,7 @@ def test_the_contingency_shows_counts_and_the_match(open_desk: Any) -> None:
     np.testing.assert_array_equal(shown, found.counts)
     assert [row[0] for row in dock.contingency.rows] == list(found.truth_names)
     matched = next(iter(found.matches.items()))
-    assert f"{matched[0]} = {matched[1]}" in dock.matches.text()
+    assert f"{matched[0]} = {matched[1]}" in dock.matches.toPlainText()
     row, column = found.truth_names.index(matched[1]), found.names.index(matched[0])
     assert dock.contingency.item(row, column + 1).font().bold()
     shade = [
@@ -126,25 +126,25 @@ def test_without_an_annotation_there_is_no_contingency(open_desk: Any) -> None:
     dock = open_desk.dock
     dock.form._choosers["annotation"].setCurrentIndex(0)
     open_desk.click(dock.score)
-    assert "Adjusted Rand index (ARI)" not in open_desk.values()
+    assert "ARI, adjusted Rand index" not in open_desk.values()
     dock.tabs.setCurrentIndex(1)
     assert dock.contingency.rows == []
-    assert "Choose an annotation" in dock.matches.text()
+    assert "Choose an annotation" in dock.matches.toPlainText()
     assert not dock.export.isEnabled()
 
 
 def test_markers_are_found_and_a_click_shows_one_on_the_tissue(open_desk: Any) -> None:
     dock, viewer = open_desk.dock, open_desk.viewer
     dock.tabs.setCurrentIndex(2)
-    assert "No markers yet" in dock.marker_note.text()
+    assert "No markers yet" in dock.marker_note.toPlainText()
     open_desk.click(dock.find)
     found = dock._markers
     assert [row[1] for row in dock.markers.rows] == list(found.tables[0].features)
     dock.domain.setCurrentText("D2")
     rows = dock.markers.rows
     assert rows[0][1] == found.of_domain("D2").features[0]
-    assert rows[0][2] == number(found.of_domain("D2").effect[0])
-    assert "Click a row" in dock.marker_note.text()
+    assert rows[0][2] == short(found.of_domain("D2").effect[0])
+    assert "Click a row" in dock.marker_note.toPlainText()
     for row in (1, 0):
         dock.markers.cellClicked.emit(row, 1)
         layers = [q for q in tagged(viewer, result="domains_markers_rna") if q.visible]
@@ -179,6 +179,25 @@ def test_each_tab_is_exported(open_desk: Any, tmp_path: Path, monkeypatch: Any) 
         len(dock._scores.truth_names),
         sum(len(t) for t in dock._markers.tables),
     ]
+
+
+def test_the_embedding_follows_the_domains(open_desk: Any) -> None:
+    form = open_desk.dock.form
+    assert form.values()["embedding"] == "joint"
+    form._choosers["labels"].setCurrentText("by_rna")
+    assert form.values()["embedding"] == "alone"
+    form._choosers["embedding"].setCurrentText("joint")
+    form.set_value("singles", ["domains"])
+    assert form.values()["embedding"] == "joint"  # what the user chose stays
+    form._choosers["labels"].setCurrentText("domain")
+    assert form.values()["embedding"] == "joint"
+
+
+def test_small_and_missing_numbers_are_told_shortly() -> None:
+    assert [number(v) for v in (0.12345, 0.0, 1e-5, float("nan"), 12.345)] == [
+        "0.123", "0.000", "1.0e-05", "–", "12.35",
+    ]  # fmt: skip
+    assert [short(v) for v in (1.234, 3.2e-9, float("nan"))] == ["1.23", "3e-09", "–"]
 
 
 def test_a_name_that_another_section_has_is_not_taken(open_desk: Any) -> None:

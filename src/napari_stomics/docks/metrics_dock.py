@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QFileDialog, QTabWidget
 from napari_stomics.core.errors import UserError
 from napari_stomics.data.scores import ScoreRefs
 from napari_stomics.docks.dock import Dock
-from napari_stomics.docks.job_bar import JobBar
+from napari_stomics.docks.job_bar import JobBar, MessageText
 from napari_stomics.docks.landmark_quality import wrapped_label
 from napari_stomics.docks.layout import Fold, button, in_column, in_row
 from napari_stomics.docks.messages import show_info
@@ -56,7 +56,7 @@ class MetricsDock(Dock):
         self._scores: ScoreTable | None = None
         self._markers: Markers | None = None
         self._marker_run: RunRecord | None = None
-        self._offered: str | None = None
+        self._offered: tuple[Any, Any] = (None, None)
         self._build()
         bench = self._bench
         self.listen(
@@ -98,15 +98,16 @@ class MetricsDock(Dock):
 
     def _score_tab(self) -> Any:
         self.table = ScoreTableView()
-        self.protocol = wrapped_label()
+        self.protocol = MessageText()
         self.protocol.setAccessibleName("How the score was measured")
         self.sizes = SizeBars()
-        self.table.protocol_shown.connect(self.protocol.setText)
+        self.table.protocol_shown.connect(self._on_protocol)
         return in_column(self.table, self.protocol, self.sizes, stretch=True)
 
     def _contingency_tab(self) -> Any:
         self.contingency = ContingencyView()
-        self.matches = wrapped_label()
+        self.matches = MessageText()
+        self.matches.setAccessibleName("Best match of the domains")
         return in_column(self.contingency, self.matches, stretch=True)
 
     def _marker_tab(self) -> Any:
@@ -120,7 +121,8 @@ class MetricsDock(Dock):
         self.domain.setAccessibleName("Domain")
         self.find = button("Find markers", self._on_find, "Rank every feature, in the background.")
         self.markers = MarkerTableView()
-        self.marker_note = wrapped_label()
+        self.marker_note = MessageText()
+        self.marker_note.setAccessibleName("How the markers were found")
         self.markers.feature_chosen.connect(self._on_feature)
         self.domain.currentTextChanged.connect(self._show_domain)
         self.modality.currentTextChanged.connect(self._show_markers)
@@ -142,19 +144,23 @@ class MetricsDock(Dock):
     def refresh(self) -> None:
         """Offer what the study holds now, and show what was measured of it."""
         self.form.refresh()
-        self._offer_embedding()
         self._on_form()
 
     def _offer_embedding(self) -> None:
-        """Take the newest embedding where one was made: the domains most likely come from it."""
-        made = [run.key for run in self._bench.session.results() if run.kind == "embedding"]
-        newest = made[-1] if made else None
-        if newest != self._offered:
-            self._offered = newest
-            if newest is not None:
-                self.form.set_value("embedding", newest)
+        """Take the embedding that the chosen domains come from, or else the newest."""
+        labels = self.form.values().get("labels")
+        made = [run for run in self._bench.session.results() if run.kind == "embedding"]
+        wanted = made[-1].key if made else None
+        for run in self._bench.session.results():
+            if run.kind == "domains" and run.key == labels:
+                wanted = run.step["inputs"].get("embedding", wanted)
+        if (labels, wanted) != self._offered:
+            self._offered = (labels, wanted)
+            if wanted is not None:
+                self.form.set_value("embedding", wanted)
 
     def _on_form(self) -> None:
+        self._offer_embedding()
         study, chosen = self._bench.session.study, self.form.values()
         modalities = choices(study, "modality:section", chosen)
         self.modality.set_names(modalities, modalities[0] if modalities else None)
@@ -198,14 +204,14 @@ class MetricsDock(Dock):
         found = self._scores
         self.table.setVisible(found is not None)
         self.table.show_scores(() if found is None else found.rows)
-        self.protocol.setText(_NO_SCORES if found is None else _told(found))
+        self._on_protocol("")
         if found is None:
             self.sizes.show_sizes((), (), {})
         else:
             self.sizes.show_sizes(found.names, found.sizes.tolist(), self._colours(found))
         self.contingency.show_counts(self._truth)
         self.contingency.setVisible(self._truth is not None)
-        self.matches.setText(_NO_TRUTH if self._truth is None else _matched(self._truth))
+        self.matches.show_text(_NO_TRUTH if self._truth is None else _matched(self._truth))
 
     def _colours(self, found: ScoreTable) -> dict[str, str]:
         """Colours of the domains as they are on the tissue; none where the labels are gone."""
@@ -234,10 +240,10 @@ class MetricsDock(Dock):
         self.markers.setVisible(table is not None)
         self.markers.show_markers(table, "" if found is None else found.effect)
         if found is None or table is None:
-            self.marker_note.setText(_NO_MARKERS)
+            self.marker_note.show_text(_NO_MARKERS)
             return
         moran, geary = found.median_autocorrelation()
-        self.marker_note.setText(
+        self.marker_note.show_text(
             f"{table.spots} spots in {table.domain}. Click a row to see it on the tissue.\n"
             f"Top five of every domain: median Moran's I {moran:.2f}, Geary's C {geary:.2f}.\n"
             f"{found.protocol}"
@@ -270,6 +276,10 @@ class MetricsDock(Dock):
             if run.key == name and run.step["inputs"].get("section") != section:
                 return f"{name}_{section}"
         return name
+
+    def _on_protocol(self, text: str) -> None:
+        found = self._scores
+        self.protocol.show_text(text or (_NO_SCORES if found is None else _told(found)))
 
     def _on_score(self) -> None:
         self.tabs.setCurrentIndex(min(self.tabs.currentIndex(), 1))

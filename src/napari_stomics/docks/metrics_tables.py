@@ -110,7 +110,7 @@ class ScoreTableView(PlainTable):
             ]
             for item in items:
                 tip = f"{score.protocol} {_BETTER_TIPS[score.better]}"
-                item.setToolTip(f"<p>{_escaped(tip)}</p>")
+                item.setToolTip(f"<p><b>{_escaped(score.title)}</b></p><p>{_escaped(tip)}</p>")
             items[0].setData(_KEY, score.protocol)
             rows.append(items)
         self.fill(("Score", "Value", "", "Space"), rows)
@@ -190,10 +190,10 @@ class MarkerTableView(PlainTable):
                 [
                     NumberItem(i + 1, str(i + 1)),
                     QTableWidgetItem(str(feature)),
-                    *[NumberItem(float(v), number(float(v))) for v in numbers],
+                    *[NumberItem(float(v), short(float(v))) for v in numbers],
                 ]
             )
-        self.fill(("#", "Feature", "Effect", "Adj. p", "Moran", "1 - C"), rows, stretch=1)
+        self.fill(("#", "Feature", "Effect", "Adj. p", "I", "1 - C"), rows, stretch=1)
         tips = (
             "Rank by the score of the test", "Click to show it on the tissue", effect.capitalize(),
             "p value after Benjamini and Hochberg", "Moran's I", "1 - Geary's C",
@@ -214,6 +214,15 @@ def number(value: float) -> str:
     if value != 0 and (abs(value) < 1e-3 or abs(value) >= 1e4):
         return f"{value:.1e}"
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
+
+
+def short(value: float) -> str:
+    """A number with two decimals, or one digit and its power where it is small."""
+    if not np.isfinite(value):
+        return "–"
+    if value != 0 and abs(value) < 0.005:
+        return f"{value:.0e}"
+    return f"{value:.2f}"
 
 
 def _escaped(text: str) -> str:

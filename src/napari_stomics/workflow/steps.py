@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from napari_stomics.data.study import Study
 
 
+_JUDGING = ("scores", "markers")
+"""Tasks whose results are kept under the name of what they judge, with the task behind it."""
+
+
 class Step(BaseModel):
     """A serialisable request to run one method.
 
@@ -49,7 +53,10 @@ class Step(BaseModel):
     @property
     def result_key(self) -> str:
         """Name under which the result is stored."""
-        return self.key or self.method.split("/")[-1].replace("-", "_")
+        task, _, name = self.method.partition("/")
+        name = name.replace("-", "_")
+        # What judges domains must not stand where the domains themselves do.
+        return self.key or (f"{name}_{task}" if task in _JUDGING else name)
 
     def resolve(self) -> ResolvedStep:
         """Validate the step against its method.

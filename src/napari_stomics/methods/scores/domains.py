@@ -169,16 +169,16 @@ def _agreement(inputs: ScoreInputs) -> Iterator[Score]:
     )
     entropies = homogeneity_completeness(truth, labels)
     found: tuple[tuple[str, str, float, str], ...] = (
-        ("ari", "Adjusted Rand index (ARI)", adjusted_rand_index(truth, labels), ""),
+        ("ari", "ARI, adjusted Rand index", adjusted_rand_index(truth, labels), ""),
         (
             "nmi",
-            "Normalised mutual information (NMI)",
+            "NMI, normalised mutual information",
             normalised_mutual_information(truth, labels),
             "arithmetic mean of the entropies; ",
         ),
         (
             "ami",
-            "Adjusted mutual information (AMI)",
+            "AMI, adjusted mutual information",
             adjusted_mutual_information(truth, labels),
             "arithmetic mean of the entropies; ",
         ),
@@ -204,7 +204,7 @@ def _coherence(inputs: ScoreInputs, params: DomainScoreParams, isolated: Floats)
     several = len(inputs.sections) > 1
     return [
         Score(
-            "pas", "Abnormal spots (PAS)", pas, "lower", "coordinates",
+            "pas", "PAS, abnormal spots", pas, "lower", "coordinates",
             f"Share of labelled spots with more than half of {k} nearest in another domain.",
         ),
         Score(
@@ -214,18 +214,18 @@ def _coherence(inputs: ScoreInputs, params: DomainScoreParams, isolated: Floats)
             + (" per section." if several else "."),
         ),
         Score(
-            "silhouette_coordinates", "Silhouette on the tissue",
+            "silhouette_coordinates", "Silhouette",
             _tissue_silhouette(inputs, params), "higher", "coordinates",
             f"scikit-learn, Euclidean; {_capped(params)}"
             + ("; mean of the sections by their spots." if several else "."),
         ),
         Score(
-            "morans_i_domains", "Moran's I of the domains",
+            "morans_i_domains", "Moran's I, domains",
             _weighted(spatial.morans_i, weights), "higher", "coordinates",
             f"Mean over domains, by size, of the I of their 0/1 indicators; {own}.",
         ),
         Score(
-            "geary_likeness_domains", "1 - Geary's C of the domains",
+            "geary_likeness_domains", "1 - Geary's C, domains",
             _weighted(spatial.likeness, weights), "higher", "coordinates",
             f"Mean over domains, by size, of 1 - C of their 0/1 indicators; {own}.",
         ),
@@ -242,16 +242,16 @@ def _embedding_scores(
     shown = f"Median over {embedding.shape[1]} components; {params.graph_neighbours} nearest spots"
     return [
         Score(
-            "silhouette_embedding", "Silhouette in the embedding",
+            "silhouette_embedding", "Silhouette",
             silhouette(embedding, inputs.labels, cap=params.cap, seed=params.seed),
             "higher", name, f"scikit-learn, Euclidean; {_capped(params)}.",
         ),
         Score(
-            "morans_i_embedding", "Moran's I of the embedding",
+            "morans_i_embedding", "Moran's I, components",
             _median(spatial.morans_i), "higher", name, f"{shown}, rows standardised.",
         ),
         Score(
-            "geary_likeness_embedding", "1 - Geary's C of the embedding",
+            "geary_likeness_embedding", "1 - Geary's C, components",
             _median(spatial.likeness), "higher", name, f"{shown}, rows standardised.",
         ),
     ]  # fmt: skip
@@ -269,7 +269,7 @@ def _preservation(
     )
     return Score(
         f"preservation_{block.name}",
-        f"Neighbourhoods of {block.name} kept",
+        f"{block.name} neighbours kept",
         value,
         "higher",
         inputs.embedding_name,
@@ -301,7 +301,7 @@ def _gain(inputs: ScoreInputs) -> list[Score]:
     return [
         Score(
             "fusion_gain",
-            "Fusion gain (ARI)",
+            "Fusion gain in ARI",
             value,
             "higher",
             "annotation",
