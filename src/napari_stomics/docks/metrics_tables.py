@@ -65,7 +65,11 @@ class PlainTable(QTableWidget):
         ]
 
     def fill(
-        self, head: Sequence[str], rows: Sequence[Sequence[QTableWidgetItem]], stretch: int = 0
+        self,
+        head: Sequence[str],
+        rows: Sequence[Sequence[QTableWidgetItem]],
+        stretch: int | None = 0,
+        sortable: bool = True,
     ) -> None:
         """Show rows of items under a head; the column ``stretch`` takes what room is left."""
         self.setSortingEnabled(False)
@@ -78,10 +82,10 @@ class PlainTable(QTableWidget):
                 self.setItem(r, c, item)
         header = self.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        if head and stretch >= 0:
+        if head and stretch is not None:
             header.setSectionResizeMode(stretch, QHeaderView.ResizeMode.Stretch)
         header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
-        self.setSortingEnabled(stretch >= 0)
+        self.setSortingEnabled(sortable)
         line = self.verticalHeader().defaultSectionSize()
         self.setMinimumHeight((min(max(len(rows), 1), _ROWS) + 1) * line + 8)
 
@@ -100,12 +104,9 @@ class ScoreTableView(PlainTable):
         """Show these scores."""
         rows = []
         for score in scores:
-            better = QTableWidgetItem(_BETTER[score.better])
-            better.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
             items = [
                 QTableWidgetItem(score.title),
-                NumberItem(score.value, number(score.value)),
-                better,
+                NumberItem(score.value, f"{number(score.value)} {_BETTER[score.better]}".strip()),
                 QTableWidgetItem(score.space),
             ]
             for item in items:
@@ -113,9 +114,9 @@ class ScoreTableView(PlainTable):
                 item.setToolTip(f"<p><b>{_escaped(score.title)}</b></p><p>{_escaped(tip)}</p>")
             items[0].setData(_KEY, score.protocol)
             rows.append(items)
-        self.fill(("Score", "Value", "", "Space"), rows)
-        self.horizontalHeaderItem(2).setToolTip("Which way is better")
-        self.horizontalHeaderItem(3).setToolTip("What it was measured in")
+        self.fill(("Score", "Value", "Space"), rows)
+        self.horizontalHeaderItem(1).setToolTip("The arrow says which way is better")
+        self.horizontalHeaderItem(2).setToolTip("What it was measured in")
 
     def _on_selected(self) -> None:
         row = self.currentRow()
@@ -132,7 +133,7 @@ class ContingencyView(PlainTable):
     def show_counts(self, found: ScoreTable | None) -> None:
         """Show the contingency of these scores; empty without an annotation."""
         if found is None or not found.truth_names:
-            self.fill((), [], stretch=-1)
+            self.fill((), [], None)
             return
         rows = []
         for name, counts in zip(found.truth_names, found.counts, strict=True):
@@ -154,7 +155,7 @@ class ContingencyView(PlainTable):
                 item.setToolTip(f"<p>{_escaped(words)}</p>")
                 items.append(item)
             rows.append(items)
-        self.fill((found.truth_name, *found.names), rows, stretch=-1)
+        self.fill((found.truth_name, *found.names), rows, None, sortable=False)
 
     def _shade(self, share: float) -> QColor:
         colour = QColor(_HEAT)
@@ -179,7 +180,7 @@ class MarkerTableView(PlainTable):
     def show_markers(self, found: DomainMarkers | None, effect: str = "") -> None:
         """Show the markers of a domain."""
         if found is None:
-            self.fill((), [], stretch=-1)
+            self.fill((), [], None)
             return
         rows: list[list[QTableWidgetItem]] = []
         for i, feature in enumerate(found.features):
@@ -188,21 +189,22 @@ class MarkerTableView(PlainTable):
             )  # fmt: skip
             rows.append(
                 [
-                    NumberItem(i + 1, str(i + 1)),
                     QTableWidgetItem(str(feature)),
                     *[NumberItem(float(v), short(float(v))) for v in numbers],
+                    NumberItem(i + 1, str(i + 1)),
                 ]
             )
-        self.fill(("#", "Feature", "Effect", "Adj. p", "I", "1 - C"), rows, stretch=1)
+        self.fill(("Feature", "Effect", "Adj. p", "I", "1 - C", "#"), rows, stretch=None)
         tips = (
-            "Rank by the score of the test", "Click to show it on the tissue", effect.capitalize(),
+            "Click to show it on the tissue", effect.capitalize(),
             "p value after Benjamini and Hochberg", "Moran's I", "1 - Geary's C",
+            "Rank by the score of the test",
         )  # fmt: skip
         for column, tip in enumerate(tips):
             self.horizontalHeaderItem(column).setToolTip(tip)
 
     def _on_clicked(self, row: int, column: int) -> None:
-        item = self.item(row, 1)
+        item = self.item(row, 0)
         if item is not None:
             self.feature_chosen.emit(item.text())
 
