@@ -20,6 +20,7 @@ TABLE: dict[str, str] = {
     "fusion/integrative-nmf": "napari_stomics.methods.fusion.integrative_nmf:fuse_integrative_nmf",
     "fusion/neighbourhood": "napari_stomics.methods.fusion.neighbourhood:fuse_neighbourhoods",
     "fusion/wnn": "napari_stomics.methods.fusion.wnn:fuse_wnn",
+    "fusion/late": "napari_stomics.methods.fusion.late:fuse_late",
     "fusion/attention": "napari_stomics.methods.fusion.nets.attention:fuse_attention",
     "fusion/contrastive": "napari_stomics.methods.fusion.nets.contrastive:fuse_contrastive",
     "fusion/attention-autoencoder": (
