@@ -80,13 +80,13 @@ class GaussianMixtureParams(Params):
         le=40,
     )  # fmt: skip
     members: int = param(
-        24,
+        30,
         "Runs in the consensus",
         "Runs with other components, smoothing and starts whose consensus is taken; their "
         "agreement is each spot's stability. Fewer are made beyond 20,000 spots.",
         advanced=True,
         ge=1,
-        le=24,
+        le=30,
     )
     seed: int = param(0, "Seed", "Seed of the samples that the runs start from.", advanced=True,
         ge=0,
@@ -287,6 +287,7 @@ def _result(
         of=inputs.of,
         curve=curve,
         rerun_ari=rerun_ari,
+        embedding=inputs.name,
     )
 
 

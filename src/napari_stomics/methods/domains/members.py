@@ -22,11 +22,11 @@ from napari_stomics.methods.domains.gaussian import (
 Floats = NDArray[np.floating[Any]]
 Codes = NDArray[np.intp]
 
-DIMENSIONS = (0, 1, 2, 3)
+DIMENSIONS = (0, 2, 4, 7, 11)
 """Leading components beyond the number of domains that the runs look at."""
-WHITENING = (0.5, 1.0)
+WHITENING = (0.0, 0.5, 1.0)
 """Powers of the components' standard deviations that Ward's distances are divided by."""
-SMOOTHING = (0, 1, 2)
+SMOOTHING = (0, 2)
 """Further steps in space before clustering."""
 ALL = len(DIMENSIONS) * len(WHITENING) * len(SMOOTHING)
 
@@ -37,11 +37,11 @@ _LLOYD = 100
 
 @dataclass(frozen=True)
 class Setting:
-    """One run: components, whitening of Ward's distances, further smoothing, seed."""
+    """One run: components, whitening of Ward's distances, level of smoothing, seed."""
 
     dimensions: int
     whitening: float
-    smoothing: int
+    level: int
     seed: int
 
 
@@ -52,7 +52,7 @@ class Space:
     Attributes
     ----------
     levels
-        Per number of further smoothing steps the (n, d) float64 components.
+        The (n, d) float64 components after each entry of :data:`SMOOTHING`.
     near
         (n, n) row-normalised neighbours, without the spot itself.
     """
@@ -78,14 +78,13 @@ def settings(k: int, width: int, count: int, seed: int) -> list[Setting]:
         Setting(min(max(k + more, 2), width), power, steps, 0)
         for more in DIMENSIONS
         for power in WHITENING
-        for steps in SMOOTHING
+        for steps in range(len(SMOOTHING))
     ]
-    central = grid.index(Setting(min(max(k + 1, 2), width), 1.0, 0, 0))
+    central = grid.index(Setting(min(k + 2, width), 0.5, 0, 0))
     order = [central, *(i for i in rng.permutation(len(grid)) if i != central)]
     chosen = order[: min(count, ALL)]
     return [
-        Setting(grid[i].dimensions, grid[i].whitening, grid[i].smoothing, int(seeds[i]))
-        for i in chosen
+        Setting(grid[i].dimensions, grid[i].whitening, grid[i].level, int(seeds[i])) for i in chosen
     ]
 
 
@@ -115,7 +114,7 @@ def run_member(
         Whether it settled.
     """
     ctx = ctx or JobContext()
-    x = space.levels[setting.smoothing][:, : setting.dimensions]
+    x = space.levels[setting.level][:, : setting.dimensions]
     n = len(x)
     if start is None:
         # The sample differs between runs in half of the spots even where all would fit.

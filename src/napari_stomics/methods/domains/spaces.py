@@ -13,7 +13,7 @@ from napari_stomics.core.fusion import EmbeddingInputs
 from napari_stomics.core.jobs import JobContext
 from napari_stomics.methods.domains.members import SMOOTHING, Space
 from napari_stomics.methods.fusion.blocks import joint_components
-from napari_stomics.methods.fusion.graph import coordinate_graph, walk
+from napari_stomics.methods.fusion.graph import coordinate_graph, diffuse, walk
 
 Floats = NDArray[np.floating[Any]]
 Codes = NDArray[np.intp]
@@ -59,11 +59,12 @@ def space_of(inputs: EmbeddingInputs, neighbours: int, smoothing: int = 0) -> Sp
     x = scores[:, explained > 1e-9].astype(np.float64)
     step = walk(graph)
     levels = []
-    for i in range(smoothing + len(SMOOTHING)):
-        if i >= smoothing:
-            levels.append(x)
+    done = 0
+    for more in SMOOTHING:
         if neighbours:
-            x = np.asarray(step @ x)
+            x = diffuse(step, x, smoothing + more - done)
+        done = smoothing + more
+        levels.append(x)
     return Space(tuple(levels), walk(graph, 1e-9) if neighbours else None)
 
 

@@ -1,0 +1,243 @@
+"""Fusion: complementary modalities, no harm by a bad one, sliders, size, and every preset."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from benchmarks import _fusion_cases as cases
+from benchmarks._harness import DataMissing, line, run_isolated
+
+NAMES = ("fusion",)
+
+_IMPORTS = (*cases.IMPORTS, "sklearn.neighbors", "sklearn.cluster")
+
+
+def lines(wanted: Callable[[str], bool] = lambda name: True) -> Iterator[dict[str, Any]]:
+    from napari_stomics.core.registry import registry
+
+    presets = {f"fusion.preset.{key.split('/')[1]}": _preset for key in registry().keys("fusion")}
+    for name, make in {
+        "fusion.sim_rna_adt": _sim_rna_adt,
+        "fusion.no_harm": _no_harm,
+        "fusion.slider5k": _slider,
+        "fusion.slider100k": _slider,
+        "fusion.million": _million,
+        **presets,
+    }.items():
+        if wanted(name):
+            try:
+                yield make(name)
+            except DataMissing as error:
+                print(f"{name}: {error}")
+
+
+def _pair() -> tuple[Any, Any, Any]:
+    rna, labels = cases.section("simulated_rna_adt/sim1_rna.h5ad", "ground_truth_domain")
+    adt, _ = cases.section("simulated_rna_adt/sim1_adt.h5ad", "ground_truth_domain", "protein")
+    return rna, adt, labels
+
+
+def _sim_rna_adt(name: str) -> dict[str, Any]:
+    rna, adt, labels = _pair()
+    values: dict[str, float] = {}
+    for key, inputs in {"ari": cases.both(rna, adt), "ari_rna": rna, "ari_adt": adt}.items():
+        embedding = cases.fuse(inputs)
+        values[key] = round(cases.domains(inputs, embedding.values, labels).ari, 4)
+        if key == "ari":
+            values["steps"] = embedding.settings["steps"]
+            values["weight_rna"] = round(embedding.weights["rna"], 3)
+    return line(
+        name,
+        values,
+        peers={"MOFA": {"ari": 0.76}, "MEFISTO": {"ari": 0.93}},
+        protocol="simulated RNA (200) and protein (100) counts of 1,296 spots, five domains that "
+        "neither tells apart alone; steps and weights automatic, domains/gmm with five domains. "
+        "Peers measured for this project on the same data, their factors clustered alike.",
+    )
+
+
+_HARM: tuple[dict[str, Any], ...] = (
+    {"rna_noise": 0.95, "protein_sees": "all"},
+    {"protein_noise": 0.97},
+    {"rna_sees": "none", "protein_sees": "all"},
+    {"protein_sees": "none"},
+    {"rna_sees": "pairs", "protein_sees": "all", "protein_effect": 0.4},
+)
+"""RNA or protein is noise, or lacks all or half of the domains."""
+
+
+def harm(seed: int, changes: dict[str, Any]) -> tuple[float, float, float]:
+    """ARI of RNA, of protein, and of both, of one simulation."""
+    from dataclasses import replace
+
+    inputs, labels = cases.simulated(seed, **changes)
+    found = []
+    for blocks in (inputs.blocks[:1], inputs.blocks[1:], inputs.blocks):
+        part = replace(inputs, blocks=blocks)
+        found.append(cases.domains(part, cases.fuse(part).values, labels).ari)
+    return found[0], found[1], found[2]
+
+
+def _no_harm(name: str) -> dict[str, Any]:
+    gains = []
+    for i, changes in enumerate(_HARM):
+        for seed in range(4):
+            rna, protein, both = harm(100 + 10 * i + seed, changes)
+            gains.append(both - max(rna, protein))
+    return line(
+        name,
+        {
+            "worst_gain": round(min(gains), 4),
+            "mean_gain": round(float(np.mean(gains)), 4),
+            "n": len(gains),
+        },
+        protocol="20 simulated sections of 1,200 spots, 400 genes, 30 proteins, five layers; four "
+        "each with RNA 95 % ambient, protein 97 % background, RNA or protein that differs in no "
+        "domain, RNA that tells pairs of domains apart only; gain: ARI of the fusion less that of "
+        "the better single modality, all by the defaults with the true number of domains",
+    )
+
+
+def slider(n: int) -> dict[str, float]:
+    """Seconds from a moved slider to new domains, after preparation; the median of five moves."""
+    from dataclasses import replace
+
+    from napari_stomics.core.fusion import EmbeddingInputs
+    from napari_stomics.methods.domains.gmm import GaussianMixtureParams, repaint
+    from napari_stomics.methods.fusion.blocks import fuse_prepared
+    from napari_stomics.methods.fusion.preparation import PreparationParams, prepare
+
+    inputs, labels = layered(n)
+    start = time.perf_counter()
+    prepared = prepare(inputs, PreparationParams())
+    prepared_s = time.perf_counter() - start
+    params, before, seconds = GaussianMixtureParams(n_domains=7), None, []
+    fused = fuse_prepared(prepared, 2, {"a": 1.0, "b": 1.0})
+    taken = EmbeddingInputs("s", inputs.ids, fused.values, inputs.coordinates, labels)
+    start = time.perf_counter()
+    before = repaint(taken, params)
+    first_s = time.perf_counter() - start
+    for steps, weight in ((3, 1.0), (4, 1.0), (4, 0.5), (6, 0.5), (2, 2.0)):
+        start = time.perf_counter()
+        fused = fuse_prepared(prepared, steps, {"a": 1.0, "b": weight})
+        before = repaint(replace(taken, values=fused.values), params, before)
+        seconds.append(time.perf_counter() - start)
+    return {
+        "seconds": round(float(np.median(seconds)), 3),
+        "worst_s": round(max(seconds), 3),
+        "first_s": round(first_s, 3),
+        "prepare_s": round(prepared_s, 2),
+        "ari": round(before.ari, 4),
+    }
+
+
+def layered(n: int) -> tuple[Any, Any]:
+    """Two embeddings of 30 dimensions on a grid of n spots in seven layers, noisy."""
+    from napari_stomics.core.fusion import Block, FusionInputs
+
+    rng = np.random.default_rng(0)
+    side = int(np.ceil(np.sqrt(n)))
+    at = np.arange(n)
+    xy = np.stack([at % side, at // side], 1).astype(np.float64)
+    layer = (xy[:, 1] * 7 // (xy[:, 1].max() + 1)).astype(int)
+    blocks = []
+    for name in ("a", "b"):
+        centres = rng.normal(0, 1, (7, 30)).astype(np.float32)
+        x = rng.standard_normal((n, 30), dtype=np.float32) * 2 + centres[layer]
+        names = np.array([f"{name}{i}" for i in range(30)], object)
+        blocks.append(Block(name, "embedding", x, names, at))
+    ids = at.astype(str).astype(object)
+    inputs = FusionInputs(("s",), np.zeros(n, np.intp), ids, xy, (1.0,), tuple(blocks))
+    return inputs, np.array([f"L{i}" for i in range(7)], object)[layer]
+
+
+def _slider(name: str) -> dict[str, Any]:
+    n = {"5k": 5_000, "100k": 100_000}[name.removeprefix("fusion.slider")]
+    cost = run_isolated("benchmarks.fusion:slider", n, imports=_IMPORTS)
+    return line(
+        name,
+        {**cost.result, "peak_mb": cost.values["peak_mb"]},
+        protocol=f"{n:,} spots on a grid, two modalities of 30 components, seven layers; steps or "
+        "a weight change: diffusion, weighing, joint components and domains from those painted "
+        "before; median and worst of five changes after preparation, one thread; first_s: domains "
+        "without any before; peak_mb of the whole run",
+    )
+
+
+def million() -> dict[str, float]:
+    """A million bins from components to domains."""
+    from napari_stomics.core.fusion import EmbeddingInputs
+    from napari_stomics.core.jobs import JobContext
+    from napari_stomics.methods.domains.gmm import GaussianMixtureParams, find_domains
+    from napari_stomics.methods.fusion.blocks import fuse_prepared
+    from napari_stomics.methods.fusion.preparation import PreparationParams, prepare
+
+    inputs, labels = layered(1_000_000)
+    start = time.perf_counter()
+    prepared = prepare(inputs, PreparationParams())
+    fused = fuse_prepared(prepared)
+    taken = EmbeddingInputs("s", inputs.ids, fused.values, inputs.coordinates, labels)
+    found = find_domains(taken, GaussianMixtureParams(n_domains=7), JobContext())
+    return {
+        "seconds": round(time.perf_counter() - start, 2),
+        "ari": round(found.ari, 4),
+        "steps": fused.steps,
+    }
+
+
+def _million(name: str) -> dict[str, Any]:
+    cost = run_isolated("benchmarks.fusion:million", imports=_IMPORTS)
+    return line(
+        name,
+        {**cost.result, "peak_mb": cost.values["peak_mb"]},
+        protocol="a million bins on a grid, two modalities of 30 components, seven layers: graph, "
+        "automatic steps and weights, joint components and domains, one thread; seconds without "
+        "making the data, peak_mb with them",
+    )
+
+
+def preset(key: str) -> dict[str, float]:
+    """A fusion on the simulated pair: ARI, that of its untrained start, and seconds."""
+    from napari_stomics.core.registry import registry
+
+    rna, adt, labels = _pair()
+    inputs = cases.both(rna, adt)
+    start = time.perf_counter()
+    embedding = cases.fuse(inputs, key)
+    seconds = time.perf_counter() - start
+    score = lambda values: _kmeans(values, labels)  # noqa: E731
+    values = {"ari": score(embedding.values), "seconds": round(seconds, 2)}
+    if "epochs" in registry().get(key).params.model_fields:
+        values["ari_start"] = score(cases.fuse(inputs, key, epochs=0).values)
+    return values | {"ari_pca": score(_pcs(inputs))}
+
+
+def _preset(name: str) -> dict[str, Any]:
+    key = f"fusion/{name.removeprefix('fusion.preset.')}"
+    cost = run_isolated("benchmarks.fusion:preset", key, imports=_IMPORTS, threads=2)
+    return line(
+        name,
+        {**cost.result, **cost.values},
+        protocol="simulated RNA and protein counts of 1,296 spots, five domains (as in "
+        "fusion.sim_rna_adt), the preset's defaults, its embedding clustered by k-means into "
+        "five (10 starts); ari_start: the same network untrained (epochs 0); ari_pca: k-means on "
+        "15 principal components of each modality; two threads",
+    )
+
+
+def _kmeans(values: Any, labels: Any) -> float:
+    from sklearn.cluster import KMeans
+
+    found = KMeans(len(set(labels) - {""}), n_init=10, random_state=0).fit_predict(values)
+    return round(cases.ari(labels, found.astype(str)), 4)
+
+
+def _pcs(inputs: Any) -> Any:
+    from napari_stomics.methods.preprocess import normalise_as, principal_components
+
+    parts = [principal_components(normalise_as(b.kind, b.x), 15)[0] for b in inputs.blocks]
+    return np.hstack([part / np.sqrt((part**2).sum(axis=1).mean()) for part in parts])
