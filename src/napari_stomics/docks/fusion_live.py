@@ -173,6 +173,8 @@ class FusionLivePanel(QWidget):
             self.problem.show_text(told(error, "Live preview"))
             return
         self._live, self._read = live, self._fusion.refs.values()
+        if live.domain_params.get("n_domains"):
+            self.sliders.count.set_value(live.domain_params["n_domains"])
         self._asked = time.perf_counter()
         self._run(live, self.sliders.choice(), START, "Prepare the live preview")
         self.refresh()
@@ -200,8 +202,9 @@ class FusionLivePanel(QWidget):
     def _run(
         self, live: LiveFusion, choice: LiveChoice, kind: str, title: str, quick: bool = True
     ) -> None:
+        before = None if self.answer is None else self.answer.domains
         self._bench.runner.start(
-            lambda ctx: live.answer(choice, ctx, quick=quick),
+            lambda ctx: live.answer(choice, ctx, before=before, quick=quick),
             title=title,
             kind=kind,
             on_done=self._bench.while_open(partial(self._take, live)),

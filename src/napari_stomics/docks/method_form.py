@@ -230,7 +230,7 @@ def important(params: type[Any]) -> list[str]:
     return plain[:_SHOWN]
 
 
-def told(error: Exception, title: str) -> str:
+def told(error: BaseException, title: str) -> str:
     """What went wrong in words; with the traceback where it is a fault in the program."""
     text = describe_failure(error, title)
     return text if isinstance(error, UserError) else f"{text}\n{traceback.format_exc()}"

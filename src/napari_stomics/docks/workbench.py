@@ -130,17 +130,16 @@ class Workbench(QObject):
 
     # -- running and saving ------------------------------------------------------------------
 
-    def run(self, step: Step) -> Job | None:
+    def run(self, step: Step, then: Callable[[], None] | None = None) -> Job | None:
         """Run a step in a background job and commit its result; None if it is refused."""
         with told_to_user(step.method):
-            return self.start(step)
+            return self.start(step, then)
         return None
 
     def run_all(self, steps: Sequence[Step]) -> None:
         """Run steps one after the other; the first one that fails ends the row."""
-        if steps:
-            with told_to_user(steps[0].method):
-                self.start(steps[0], then=lambda: self.run_all(steps[1:]))
+        for step in steps[:1]:
+            self.run(step, then=lambda: self.run_all(steps[1:]))
 
     def start(
         self,
@@ -204,8 +203,7 @@ class Workbench(QObject):
         window = getattr(self.viewer, "window", None)
         docks = list(window.dock_widgets) if window is not None else []
         # What a comparison hides or moves is not how the user left the layers.
-        compared = self.compared_mode != "normal"
-        look = self._look if compared else capture(self.viewer)
+        look = self._look if self.compared_mode != "normal" else capture(self.viewer)
         return {"layers": look, "docks": docks}
 
     def _restore_look(self) -> None:
@@ -346,8 +344,12 @@ class Workbench(QObject):
     def _hide_result(self, result: Any, run: Any) -> None:
         from napari_stomics.layers.results import unpaint
 
+        former = [r for r in self.session.results() if (r.key, r.kind) == (run.key, run.kind)]
         with told_to_user(f"Hide {run.key}"):
-            unpaint(self.viewer, self.session.study, result, run.key)
+            if former and run.kind in ("domains", "embedding"):  # it had replaced another
+                self._paint_stored(former[-1])
+            else:
+                unpaint(self.viewer, self.session.study, result, run.key)
             self._lay_out()
         self.results_changed.emit()
 
@@ -375,8 +377,7 @@ class Workbench(QObject):
 def job_threads(method: str) -> int | None:
     """Threads of a job as set in napari's preferences; None where they are not registered.
 
-    Alignments have one: their products are small, and two threads that wait for
-    each other took four times as long on two cores.
+    Alignments have one: two that wait for each other took four times as long on two cores.
     """
     from napari.settings import get_plugin_settings
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from napari_stomics.core.cache import ContentCache
 from napari_stomics.core.fusion import EmbeddingInputs, FusionInputs
 from napari_stomics.core.jobs import JobContext, limited_threads
-from napari_stomics.core.registry import registry
 
 if TYPE_CHECKING:
     from napari_stomics.core.fusion import Domains
@@ -24,8 +23,6 @@ FUSION, DOMAINS = "fusion/smooth", "domains/gmm"
 """Methods that the sliders run."""
 
 _KEPT = 12
-_QUICK: dict[str, Any] = {"restarts": 1}
-"""Parameters of the clustering under a moving slider."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +63,8 @@ class LiveAnswer:
     domains
         The domains.
     quick
-        Whether they are those of a single run of the clustering, not yet as thorough as
-        the method by itself.
+        Whether they are those of a single run of the clustering, not yet those of the
+        method by itself.
     """
 
     choice: LiveChoice
@@ -101,7 +98,12 @@ class LiveFusion:
         return () if self._prepared is None else self._prepared.names
 
     def answer(
-        self, choice: LiveChoice, ctx: JobContext | None = None, *, quick: bool = True
+        self,
+        choice: LiveChoice,
+        ctx: JobContext | None = None,
+        *,
+        before: Domains | None = None,
+        quick: bool = True,
     ) -> LiveAnswer:
         """Fuse and cluster as the sliders stand; may run in any thread.
 
@@ -111,6 +113,8 @@ class LiveFusion:
             Where the sliders stand; what they leave open is as in :attr:`params`.
         ctx
             Progress and cancellation.
+        before
+            Domains to start from where their number is the same.
         quick
             Run the clustering once; without it as the method does by itself.
 
@@ -120,6 +124,11 @@ class LiveFusion:
             If the modalities cannot be fused, the weights are all zero, or there are
             too few spots for the number of domains.
         """
+        from napari_stomics.methods.domains.gmm import (
+            GaussianMixtureParams,
+            find_domains,
+            repaint,
+        )
         from napari_stomics.methods.fusion.blocks import fuse_prepared, read_weights
         from napari_stomics.methods.fusion.preparation import prepare
 
@@ -139,12 +148,18 @@ class LiveFusion:
 
         fused = self._fused.get(f"{steps} {text}", fuse)
         ctx.step(0.85, "Clustering")
-        domains = self._cluster(fused.values, choice.n_domains, quick, ctx.part(0.85, 1.0))
+        params = GaussianMixtureParams(**{**self.domain_params, "n_domains": choice.n_domains})
+        embedding = self._embedding(fused.values)
+        with limited_threads(1):
+            if quick:
+                same = before is not None and len(before.names) == choice.n_domains
+                domains = repaint(embedding, params, before if same else None, ctx.part(0.85, 1.0))
+            else:
+                domains = find_domains(embedding, params, ctx.part(0.85, 1.0))
         return LiveAnswer(choice, fused.steps, fused.weights, domains, quick)
 
-    def _cluster(self, values: NDArray[Any], count: int, quick: bool, ctx: JobContext) -> Domains:
-        spec = registry().get(DOMAINS)
-        inputs = EmbeddingInputs(
+    def _embedding(self, values: NDArray[Any]) -> EmbeddingInputs:
+        return EmbeddingInputs(
             section=self.inputs.sections[0],
             ids=self.inputs.ids,
             values=np.asarray(values, np.float32),
@@ -152,8 +167,3 @@ class LiveFusion:
             sections=self.inputs.sections,
             of=self.inputs.of,
         )
-        wanted = {**self.domain_params, "n_domains": count}
-        if quick:
-            wanted |= {n: v for n, v in _QUICK.items() if n in spec.params.model_fields}
-        with limited_threads(1):
-            return spec.run(inputs, spec.params(**wanted), ctx)
