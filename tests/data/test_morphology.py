@@ -121,3 +121,19 @@ def test_an_embedding_can_be_judged(judged):
     assert list(inputs.features) == [f"X_model_{i}" for i in (1, 2, 3, 4)]
     assert inputs.modality == "X_model"
     del table.obsm["X_model"]
+
+
+def test_features_that_are_left_out_take_no_part_in_the_fusion(judged):
+    study, section, features, _ = judged
+    out = tuple(str(name) for name in features.features[:3])
+    refs = FusionRefs(section=section, modalities=("rna", "image"), histology=False, leave_out=out)
+    rna, image = collect_fusion(study, refs).blocks
+    assert list(image.features) == list(features.features[3:])
+    np.testing.assert_array_equal(np.asarray(image.x), features.values[:, 3:])
+    assert len(rna.features) == study.section(section).table("rna").n_vars
+    every = tuple(str(name) for name in features.features)
+    with pytest.raises(UserError, match="Every feature"):
+        collect_fusion(
+            study,
+            FusionRefs(section=section, modalities=("image",), histology=False, leave_out=every),
+        )

@@ -35,7 +35,7 @@ def test_what_is_contributed_names_commands_that_exist(manifest):
     used += [s.command for s in manifest.contributions.sample_data]
     used += [i.command for items in manifest.contributions.menus.values() for i in items]
     assert set(used) <= known
-    assert len(manifest.contributions.widgets) == 8
+    assert len(manifest.contributions.widgets) == 9
 
 
 def test_the_manifest_at_the_root_is_the_one_in_the_package():

@@ -44,6 +44,12 @@ class FusionRefs(Params):
         "Columns of obsm to take as modalities of their own, those of a foundation model "
         "for instance.",
     )
+    leave_out: tuple[str, ...] = ref(
+        "left_out",
+        "Leave out features",
+        (),
+        "Names of features that take no part, as chosen in the dock Morphology and expression.",
+    )
     histology: bool = ref(
         "flag", "Add the H&E image", True, "Use features of the image under each spot as a block."
     )
@@ -104,7 +110,9 @@ def collect_fusion(study: Study, refs: FusionRefs) -> FusionInputs:
     sections = [study.section(name) for name in names]
     ids = [section.ids for section in sections]
     starts = np.concatenate([[0], np.cumsum([len(i) for i in ids])])
-    blocks = [_table_block(sections, ids, starts, m) for m in refs.modalities]
+    blocks = [
+        _without(_table_block(sections, ids, starts, m), refs.leave_out) for m in refs.modalities
+    ]
     blocks += [_stored_block(sections, ids, starts, key) for key in refs.stored]
     return FusionInputs(
         sections=names,
@@ -142,6 +150,19 @@ def _table_block(sections: list[Section], ids: list[Any], starts: Any, modality:
     # A second set of image features is called image_<name>.
     kind = next((k for k in KINDS if modality == k or modality.startswith(f"{k}_")), "rna")
     return Block(modality, kind, x, np.asarray(shared, object), np.concatenate(rows))
+
+
+def _without(block: Block, names: tuple[str, ...]) -> Block:
+    """A modality without the features that are to be left out."""
+    kept = np.flatnonzero(~np.isin(block.features.astype(str), names)) if names else None
+    if kept is None or len(kept) == len(block.features):
+        return block
+    if not len(kept):
+        raise UserError(
+            f"Every feature of {block.name!r} is to be left out.",
+            "Leave the modality out instead, or fewer of its features.",
+        )
+    return Block(block.name, block.kind, block.x[:, kept], block.features[kept], block.rows)
 
 
 def _stored_block(sections: list[Section], ids: list[Any], starts: Any, key: str) -> Block:

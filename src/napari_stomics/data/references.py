@@ -24,7 +24,7 @@ def ref(role: str, title: str, default: Any = ..., description: str = "") -> Any
     Roles: ``section``, ``sections``, ``modality``, ``modalities``, ``image``,
     ``column``, ``columns``, ``domains``, ``embedding``, ``embeddings``, ``others``, ``plan``,
     ``reference``, ``cell_modality``, ``cell_modalities``, ``cell_column``, ``landmarks``,
-    ``constraints``, ``region``, ``flag``. A role may name the section it depends on:
+    ``constraints``, ``region``, ``left_out``, ``flag``. A role may name the section it depends on:
     ``modality:section``.
     """
     extra: Any = {"role": role}

@@ -13,6 +13,7 @@ DOCKS = (
     "Landmark registration",
     "Align sections (optimal transport)",
     "Fusion and domains",
+    "Morphology and expression",
     "Methods and results",
     "Compare sections",
     "Stack of sections",

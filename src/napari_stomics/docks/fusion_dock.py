@@ -19,7 +19,7 @@ from napari_stomics.docks.method_form import MethodForm
 
 _FUSION = {
     "": ("section", "others"),
-    "What is fused": ("modalities", "stored", "histology"),
+    "What is fused": ("modalities", "stored", "leave_out", "histology"),
 }
 _DOMAINS = {"": ("section", "embedding", "annotation")}
 
@@ -71,6 +71,7 @@ class FusionDock(Dock):
             (bench.runner.started, self.edit.on_jobs),
             (bench.runner.finished, self._on_finished),
             (session.undo.changed, self.edit.show_undo),
+            (session.left_out.changed, self.fusion.refresh),
         )
         self._on_results()
 

@@ -60,6 +60,7 @@ class RefsForm(QWidget):
         self._session = session
         self._choosers: dict[str, QWidget] = {}
         self._filling = False
+        self._left_out = ""
         layout = QFormLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setVerticalSpacing(4)
@@ -145,7 +146,7 @@ class RefsForm(QWidget):
             box.setChecked(bool(default))
             box.toggled.connect(self._on_changed)
             return box
-        if role == "names":
+        if role in ("names", "left_out"):
             line = QLineEdit()
             line.setPlaceholderText("names, by comma")
             line.textChanged.connect(self._on_changed)
@@ -166,6 +167,8 @@ class RefsForm(QWidget):
                 "region": lambda: "drawn in the dock Morphology and expression",
             }.get(role, self._constraints_text)
             chooser.setText(told())
+        elif role == "left_out" and isinstance(chooser, QLineEdit):
+            self._follow_left_out(chooser)
         elif role == "choice" and isinstance(chooser, NameCombo):
             field = self._model.model_fields[name]
             chooser.set_names([str(v) for v in get_args(field.annotation)], field.default)
@@ -217,6 +220,13 @@ class RefsForm(QWidget):
             return []
         held_out = suggested(self._session.study, "section", 0)
         return [name for name in options if name != held_out] or options[:1]
+
+    def _follow_left_out(self, line: QLineEdit) -> None:
+        """Show what is left out in the session, unless something else was written here."""
+        text = self._session.left_out.text
+        if line.text() == self._left_out:
+            line.setText(text)
+        self._left_out = text
 
     def _landmarks_text(self) -> str:
         chosen = self.values()

@@ -64,6 +64,7 @@ class TaskDock(Dock):
             (bench.results_changed, self._on_results),
             (session.landmarks.changed, self._on_landmarks),
             (session.undo.changed, self.results.show_undo),
+            (session.left_out.changed, self._refresh),
             (bench.viewer.layers.events, self.results.on_layers),
         )
         self._fill_methods()

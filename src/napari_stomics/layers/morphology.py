@@ -12,7 +12,7 @@ from napari_stomics.core.plane import MorphologyPlane
 from napari_stomics.core.transforms import Affine
 from napari_stomics.layers.colour import auto_limits
 from napari_stomics.layers.easel import Easel
-from napari_stomics.layers.tags import TAG, UNITS, layer_affine, new_tag
+from napari_stomics.layers.tags import TAG, UNITS, layer_affine, new_tag, tag, tagged
 from napari_stomics.layers.valued import Values
 
 if TYPE_CHECKING:
@@ -87,7 +87,10 @@ def paint_plane(easel: Easel, result: MorphologyPlane, gene: str | None = None) 
     row = names.index(name) if name in names else 0
     name, best = names[row], str(result.gene[row])
     section = easel.study.section(result.section)
-    more = {"gene": name}
+    more = {"gene": name, "pair": True}
+    for former in tagged(easel.viewer, section=result.section, pair=True):
+        if tag(former).get("result") != easel.key:
+            former.visible = False  # the pair of another plane lies in the same places
     feature = feature_values(section, result.modality, name)
     title = f"{name} ({result.quadrant[row]}, relevance {result.relevance[row]:.2f})"
     if feature is not None:

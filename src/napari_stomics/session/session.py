@@ -12,6 +12,7 @@ from napari_stomics.data.schema import LandmarkRecord
 from napari_stomics.session.constraints import ConstraintModel, PaintedConstraint
 from napari_stomics.session.estimate import LiveEstimate
 from napari_stomics.session.landmarks import Landmark, LandmarkModel
+from napari_stomics.session.left_out import LeftOut
 from napari_stomics.session.undo import Action, UndoStack
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Session:
         self.landmarks = LandmarkModel(self.undo)
         self.constraints = ConstraintModel(self.undo)
         self.estimate = LiveEstimate(self.landmarks)
+        self.left_out = LeftOut()
         self._saving = False
         self._waiting: list[Outcome] = []
         self._saved_runs: set[str] = set()
@@ -79,6 +81,7 @@ class Session:
         self.study = study
         self._saved_runs = {run.id for run in study.record.runs}
         self.undo.clear()
+        self.left_out.clear()
         self.landmarks.reset(
             Landmark(mark.name, dict(mark.positions)) for mark in study.record.landmarks
         )
