@@ -1,5 +1,6 @@
 """A small study with an embedding and domains, for tests of what judges them."""
 
+from functools import cache
 from typing import Any
 
 SECTION = "section_1"
@@ -7,6 +8,15 @@ SECTION = "section_1"
 
 def scored_study() -> Any:
     """A fresh study whose first section has ``joint`` and ``domains``, and domains by RNA alone."""
+    from spatialdata import deepcopy
+
+    from napari_stomics.data.study import Study
+
+    return Study(deepcopy(_made().sdata))
+
+
+@cache
+def _made() -> Any:
     from napari_stomics.workflow.steps import Step, run_step
     from tests.small import small_simulation
 
@@ -18,6 +28,9 @@ def scored_study() -> Any:
         inputs = {"section": SECTION, "modalities": modalities, "histology": False}
         run_step(study, Step(method="fusion/concat-pcs", inputs=inputs, key=embedding))
         inputs = {"section": SECTION, "embedding": embedding}
-        params = {"n_domains": 3}
-        run_step(study, Step(method="domains/gmm", inputs=inputs, params=params, key=domains))
+        run_step(
+            study,
+            Step(method="domains/gmm", inputs=inputs, params={"n_domains": 3}, key=domains),
+        )
+    study.sync()
     return study

@@ -61,7 +61,7 @@ def open_desk(desk: Any) -> Any:
 def test_opened_alone_it_says_what_to_do(desk: Any) -> None:
     dock = desk.dock
     assert "Open a study first" in dock.note.text()
-    for each in (dock.score, dock.find, dock.export):
+    for each in (dock.score, dock.find_markers, dock.export):
         assert not each.isEnabled()
     assert dock.table.rows == []
 
@@ -137,7 +137,7 @@ def test_markers_are_found_and_a_click_shows_one_on_the_tissue(open_desk: Any) -
     dock, viewer = open_desk.dock, open_desk.viewer
     dock.tabs.setCurrentIndex(2)
     assert "No markers yet" in dock.marker_note.toPlainText()
-    open_desk.click(dock.find)
+    open_desk.click(dock.find_markers)
     found = dock._markers
     assert [row[0] for row in dock.markers.rows] == list(found.tables[0].features)
     dock.domain.setCurrentText("D2")
@@ -162,7 +162,7 @@ def test_each_tab_is_exported(open_desk: Any, tmp_path: Path, monkeypatch: Any) 
 
     dock = open_desk.dock
     dock.tabs.setCurrentIndex(2)
-    open_desk.click(dock.find)
+    open_desk.click(dock.find_markers)
     dock.tabs.setCurrentIndex(0)
     assert not dock.export.isEnabled()
     open_desk.click(dock.score)

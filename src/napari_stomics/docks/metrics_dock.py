@@ -119,7 +119,9 @@ class MetricsDock(Dock):
             box.setAccessibleName(tip)
         self.domain.setToolTip("Domain whose markers are listed")
         self.domain.setAccessibleName("Domain")
-        self.find = button("Find markers", self._on_find, "Rank every feature, in the background.")
+        self.find_markers = button(
+            "Find markers", self._on_find, "Rank every feature, in the background."
+        )
         self.markers = MarkerTableView()
         self.marker_note = MessageText()
         self.marker_note.setAccessibleName("How the markers were found")
@@ -128,7 +130,7 @@ class MetricsDock(Dock):
         self.modality.currentTextChanged.connect(self._show_markers)
         return in_column(
             in_row(self.modality, self.test),
-            self.find,
+            self.find_markers,
             self.domain,
             self.markers,
             self.marker_note,
@@ -175,7 +177,7 @@ class MetricsDock(Dock):
         ready = bool(self.form.values().get("labels"))
         busy = any(is_of_metrics(job.kind) for job in self._bench.runner.active())
         self.score.setEnabled(ready and not busy)
-        self.find.setEnabled(ready and not busy and bool(self.modality.currentText()))
+        self.find_markers.setEnabled(ready and not busy and bool(self.modality.currentText()))
         there = (self._scores, self._truth, self._markers)[self.tabs.currentIndex()]
         self.export.setEnabled(there is not None)
 
@@ -259,7 +261,9 @@ class MetricsDock(Dock):
     def marker_step(self) -> Step:
         """Return the step that finds markers of what is chosen."""
         chosen = self.form.values()
-        inputs = {name: chosen[name] for name in ("section", "others", "labels") if name in chosen}
+        inputs: dict[str, Any] = {
+            name: chosen[name] for name in ("section", "others", "labels") if name in chosen
+        }
         modality = self.modality.currentText()
         return Step(
             method="markers/domains",

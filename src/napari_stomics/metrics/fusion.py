@@ -12,6 +12,7 @@ Floats = NDArray[np.floating[Any]]
 
 _BLOCK = 512
 """Spots whose neighbours are compared at a time."""
+_TREE_DIMENSIONS = 6
 
 
 def neighbourhood_overlap(
@@ -89,7 +90,9 @@ def _nearest(x: Floats, rows: NDArray[np.intp], k: int) -> NDArray[np.intp]:
     from sklearn.neighbors import NearestNeighbors
 
     values = np.asarray(x, np.float64)
-    search = NearestNeighbors(n_neighbors=k + 1).fit(values)
+    # In more than a few dimensions a tree visits nearly every spot, at five times the cost.
+    how = "brute" if values.shape[1] > _TREE_DIMENSIONS else "kd_tree"
+    search = NearestNeighbors(n_neighbors=k + 1, algorithm=how).fit(values)
     found = np.concatenate(
         [
             search.kneighbors(values[rows[start : start + _BLOCK]], return_distance=False)

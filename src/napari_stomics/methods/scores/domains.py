@@ -160,9 +160,10 @@ def score_domains(inputs: ScoreInputs, params: DomainScoreParams, ctx: JobContex
 def _agreement(inputs: ScoreInputs) -> Iterator[Score]:
     if inputs.truth is None:
         return
-    truth, labels = inputs.truth, inputs.labels
-    both = labelled(truth) & labelled(labels)
-    ours, theirs = len(np.unique(labels[both])), len(np.unique(truth[both]))
+    both = labelled(inputs.truth) & labelled(inputs.labels)
+    # Numbers: each score would sort the names anew.
+    truth, labels = (_numbered(names[both]) for names in (inputs.truth, inputs.labels))
+    ours, theirs = len(np.unique(labels)), len(np.unique(truth))
     where = (
         f"scikit-learn; {int(both.sum())} spots with a label in both; "
         f"{ours} domains against {theirs} in {inputs.truth_name!r}"
@@ -309,6 +310,11 @@ def _gain(inputs: ScoreInputs) -> list[Score]:
             "above -0.02 fusing did no harm.",
         )
     ]
+
+
+def _numbered(names: NDArray[Any]) -> NDArray[np.intp]:
+    number = {name: i for i, name in enumerate(dict.fromkeys(names.tolist()))}
+    return np.array([number[name] for name in names.tolist()], np.intp)
 
 
 def _tissue_silhouette(inputs: ScoreInputs, params: DomainScoreParams) -> float:
