@@ -15,7 +15,7 @@ from benchmarks._harness import DataMissing, line, run_isolated
 NAMES = ("domains",)
 
 FROZEN = (
-    "defaults of fusion/smooth and domains/gmm, frozen on simulations and on two labelled sections, "
+    "defaults of fusion/smooth and domains/gmm, frozen on simulations and two sections, "
     "the counts of 151673 and 151674 (151507 was looked at in early trials); all others are test"
 )
 _PEERS = {

@@ -76,6 +76,9 @@ def features_of(
             f"The modality {block.name!r} is the same on every spot.",
             "Leave it out: it cannot tell domains apart.",
         )
+    if block.kind == "chromatin":
+        # Not centred, so that the first component is the depth, which is left out.
+        centre = np.zeros_like(centre)
     scaled = params.scale and block.kind in _SCALED
     factor = np.where(varied, 1 / np.where(varied, sd, 1.0) if scaled else 1.0, 0.0)
     return Features(x, block.features[kept], centre, factor, of)

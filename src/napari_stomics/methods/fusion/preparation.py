@@ -18,7 +18,7 @@ from napari_stomics.core.errors import UserError
 from napari_stomics.core.fusion import Block, FusionInputs, Loadings
 from napari_stomics.core.jobs import JobContext, limited_threads
 from napari_stomics.core.params import Params, param
-from napari_stomics.methods.fusion.components import Features, spatial_components
+from napari_stomics.methods.fusion.components import Features, section_sums, spatial_components
 from napari_stomics.methods.fusion.features import features_of, image_block, measured
 from napari_stomics.methods.fusion.graph import morans_i, spatial_graph
 
@@ -277,6 +277,8 @@ def prepare_block(
             features, graph, max(limit, 1) + first, params.basis_steps, params.seed, ctx
         )
         scores, loadings = scores[:, first:], loadings[first:]
+        if first:
+            scores = _centred(scores, features.of)
         null = shuffled_moran(features, graph, params, ctx)
     total = features.total_variance()
     explained = np.asarray(scores.var(axis=0, dtype=np.float64)) / max(total, 1e-30)
@@ -289,6 +291,12 @@ def prepare_block(
         morans_i(graph, scores),
         null,
     )
+
+
+def _centred(scores: Floats, of: NDArray[np.intp]) -> Floats:
+    """Scores less their mean of each section."""
+    sizes = np.bincount(of)[:, None]
+    return np.asarray(scores - (section_sums(scores, of, len(sizes)) / sizes)[of], np.float32)
 
 
 def shuffled_moran(
