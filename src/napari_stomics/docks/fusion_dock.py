@@ -63,7 +63,7 @@ class FusionDock(Dock):
         )
         self.fusion.done.connect(self._on_fused)
         self.fusion.changed.connect(self.live.check_basis)
-        self.domains.done.connect(self.choice.choose)
+        self.domains.done.connect(self._on_found)
         self.choice.changed.connect(self._on_choice)
         self.listen(
             (bench.study_opened, self._on_study),
@@ -108,6 +108,11 @@ class FusionDock(Dock):
         self.domains.refs.set_value("section", self.fusion.refs.values().get("section"))
         self.domains.refs.set_value("embedding", key)
         self.factors.choice.choose(key)
+
+    def _on_found(self, key: str) -> None:
+        """Go on with the domains that were just found."""
+        self.choice.choose(key)
+        self.found.show_part("domains")
 
     def _on_finished(self, job: Any) -> None:
         self.edit.on_jobs()

@@ -109,6 +109,7 @@ class FusionLivePanel(QWidget):
         shown, keeping = self.answer is not None, self.is_keeping
         empty = not self._bench.session.section_names
         self.on.setVisible(not shown)
+        self.bar.setVisible(not shown)
         self.on.setEnabled(not empty and not self._jobs(START))
         for widget in (self.sliders, self._ends):
             widget.setVisible(shown)

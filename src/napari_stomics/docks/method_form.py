@@ -18,7 +18,7 @@ from napari_stomics.docks.layout import button
 from napari_stomics.docks.messages import describe_failure
 from napari_stomics.docks.name_combo import NameCombo
 from napari_stomics.docks.param_form import ParamForm
-from napari_stomics.docks.refs_form import RefsForm
+from napari_stomics.docks.refs_form import RefsForm, TickList
 from napari_stomics.docks.workbench import Workbench
 from napari_stomics.workflow.steps import Step
 
@@ -156,11 +156,21 @@ class MethodForm(QWidget):
     def refresh(self) -> None:
         """Offer what the study holds now."""
         self.refs.refresh()
+        self._hide_empty()
         empty = not self._bench.session.section_names
         missing = self.refs.missing()
         self.run.setEnabled(not empty and not missing)
         self.run.setText(self._words[1] if empty or missing else self._words[0])
         self.show_name()
+
+    def _hide_empty(self) -> None:
+        """Hide lists that may stay empty and have nothing to offer."""
+        rows = self.refs.layout()
+        assert isinstance(rows, QFormLayout)
+        for name, field in COLLECTORS[self._takes].refs.model_fields.items():
+            ticks = self.refs.findChild(TickList, name)
+            if ticks is not None and field.default == ():
+                rows.setRowVisible(ticks, bool(ticks.names()))
 
     # -- the step ----------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,9 +47,21 @@ def show_part(viewer: ViewerModel, key: str, part: str, among: tuple[str, ...]) 
     for other in among:
         for layer in parts(viewer, key, other):
             layer.visible = layer in shown
-    for layer in shown:
-        layer.visible = True
+    reveal(viewer, shown)
     return shown
+
+
+def reveal(viewer: ViewerModel, layers: Sequence[Layer]) -> None:
+    """Show layers of spots, and hide other results of their sections that lie on top of them."""
+    every = list(real_viewer(viewer).layers)
+    for layer in layers:
+        layer.visible = True
+        above = every[every.index(layer) + 1 :]
+        for other in above:
+            entry = tag(other)
+            covers = entry.get("section") == tag(layer)["section"] and "legend" in entry
+            if covers and other not in layers:
+                other.visible = False
 
 
 def labels_of(layer: Layer) -> NDArray[Any]:

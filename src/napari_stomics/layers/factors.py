@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_stomics.layers.domains import reveal
 from napari_stomics.layers.easel import Easel
 from napari_stomics.layers.tags import set_tag
 from napari_stomics.layers.valued import Values
@@ -56,7 +57,7 @@ def show_factor(
     for layer in layers:
         # It is looked at, not part of the result: it is neither saved nor expected again.
         set_tag(layer, role="live", limits=None)
-        layer.visible = True
+    reveal(viewer, layers)
     return layers
 
 

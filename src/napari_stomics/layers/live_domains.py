@@ -60,6 +60,7 @@ class LiveDomains:
             layer = self._layers.get(section)
             if layer is not None and layer in self._viewer.layers:
                 paint_labels(layer, labels, self.colours)
+                layer.visible = True
             else:
                 self._layers[section] = self._add(section, found.ids[here], labels)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -114,7 +114,7 @@ class LiveFusion:
         ctx
             Progress and cancellation.
         before
-            Domains to start from where their number is the same.
+            Domains to start from.
         quick
             Run the clustering once; without it as the method does by itself.
 
@@ -152,8 +152,8 @@ class LiveFusion:
         embedding = self._embedding(fused.values)
         with limited_threads(1):
             if quick:
-                same = before is not None and len(before.names) == choice.n_domains
-                domains = repaint(embedding, params, before if same else None, ctx.part(0.85, 1.0))
+                start = None if before is None else resized(before, fused.values, choice.n_domains)
+                domains = repaint(embedding, params, start, ctx.part(0.85, 1.0))
             else:
                 domains = find_domains(embedding, params, ctx.part(0.85, 1.0))
         return LiveAnswer(choice, fused.steps, fused.weights, domains, quick)
@@ -167,3 +167,55 @@ class LiveFusion:
             sections=self.inputs.sections,
             of=self.inputs.of,
         )
+
+
+def resized(before: Domains, values: NDArray[Any], count: int) -> Domains:
+    """Domains to start from when their number changes; only their names and labels hold.
+
+    While there are too many, the two whose union costs least in Ward's sense become
+    one; while there are too few, the one of largest scatter is cut at its mean
+    across its principal axis (Boley 1998, Data Min Knowl Discov 2:325).
+
+    Parameters
+    ----------
+    before
+        The domains.
+    values
+        (n, k) embedding of the same spots.
+    count
+        How many there shall be.
+    """
+    labels = np.array(before.labels, object)
+    x = np.asarray(values, np.float64)
+    names = [str(name) for name in before.names if (labels == name).any()]
+    while len(names) > max(count, 1):
+        kept, gone = _cheapest_union(x, labels, names)
+        labels[labels == gone] = kept
+        names.remove(gone)
+    while len(names) < count:
+        widest = max(names, key=lambda name: _scatter(x[labels == name]))
+        rows = np.flatnonzero(labels == widest)
+        about = x[rows] - x[rows].mean(axis=0)
+        axis = np.linalg.eigh(about.T @ about)[1][:, -1]
+        beyond = rows[about @ axis > 0]
+        if not 0 < len(beyond) < len(rows):
+            break
+        fresh = next(f"D{i}" for i in range(1, count + len(names) + 2) if f"D{i}" not in names)
+        labels[beyond] = fresh
+        names.append(fresh)
+    return replace(before, labels=labels, names=tuple(names))
+
+
+def _cheapest_union(x: NDArray[Any], labels: NDArray[Any], names: list[str]) -> tuple[str, str]:
+    sizes = np.array([float((labels == name).sum()) for name in names])
+    means = np.stack([x[labels == name].mean(axis=0) for name in names])
+    apart = ((means[:, None] - means[None]) ** 2).sum(axis=2)
+    cost = apart * sizes[:, None] * sizes[None] / (sizes[:, None] + sizes[None])
+    np.fill_diagonal(cost, np.inf)
+    i, j = np.unravel_index(int(cost.argmin()), cost.shape)
+    larger, smaller = (i, j) if sizes[i] >= sizes[j] else (j, i)
+    return names[larger], names[smaller]
+
+
+def _scatter(x: NDArray[Any]) -> float:
+    return float(((x - x.mean(axis=0)) ** 2).sum())

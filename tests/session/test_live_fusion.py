@@ -1,0 +1,97 @@
+"""Fusion under sliders: the answers of the methods, without computing anything twice."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_stomics.core.errors import UserError
+from napari_stomics.data.fusion import FusionRefs, collect_fusion
+from napari_stomics.methods.domains.gmm import GaussianMixtureParams, find_domains
+from napari_stomics.methods.fusion import preparation
+from napari_stomics.methods.fusion.smooth import SmoothParams, fuse_smooth
+from napari_stomics.session.live_fusion import LiveChoice, LiveFusion, resized
+from tests.small import hushed, shared_simulation
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    refs = FusionRefs(section="section_1", modalities=("rna", "protein"), histology=False)
+    return collect_fusion(shared_simulation().study, refs)
+
+
+def live(inputs, **params):
+    return LiveFusion(inputs, SmoothParams(**params), {"members": 3})
+
+
+def test_settled_answers_are_those_of_the_methods(inputs):
+    choice = LiveChoice(3, {"rna": 0.2, "protein": 0.8}, 4)
+    answer = live(inputs).answer(choice, hushed(), quick=False)
+    fused = fuse_smooth(inputs, SmoothParams(steps=3, weights="rna=0.2, protein=0.8"), hushed())
+    assert answer.weights == pytest.approx(dict(fused.weights))
+    embedding = live(inputs)._embedding(fused.values)
+    found = find_domains(embedding, GaussianMixtureParams(n_domains=4, members=3), hushed())
+    assert (answer.domains.labels == found.labels).all()
+    assert not answer.quick
+
+
+def test_what_no_slider_has_moved_is_as_in_the_parameters(inputs):
+    made = live(inputs, steps=6, weights="rna=1, protein=3")
+    answer = made.answer(LiveChoice(n_domains=3), hushed())
+    assert answer.steps == 6
+    assert answer.weights == pytest.approx({"rna": 0.25, "protein": 0.75})
+    assert made.answer(LiveChoice(steps=2, n_domains=3), hushed()).steps == 2
+
+
+def test_modalities_are_prepared_once_and_fused_once_for_equal_sliders(inputs, monkeypatch):
+    from napari_stomics.methods.fusion import blocks
+
+    counts = {"prepare": 0, "fuse": 0}
+    real_prepare, real_fuse = preparation.prepare, blocks.fuse_prepared
+
+    def prepare(*args, **more):
+        counts["prepare"] += 1
+        return real_prepare(*args, **more)
+
+    def fuse(*args, **more):
+        counts["fuse"] += 1
+        return real_fuse(*args, **more)
+
+    monkeypatch.setattr(preparation, "prepare", prepare)
+    monkeypatch.setattr(blocks, "fuse_prepared", fuse)
+    made = live(inputs)
+    for steps, count in ((2, 3), (2, 4), (3, 4), (2, 5)):
+        made.answer(LiveChoice(steps, None, count), hushed())
+    assert counts == {"prepare": 1, "fuse": 2}
+
+
+def test_another_number_of_domains_starts_from_those_shown(inputs):
+    made = live(inputs)
+    before = made.answer(LiveChoice(n_domains=4), hushed()).domains
+    values = np.random.default_rng(0).normal(size=(inputs.n, 5))
+    fewer, more = resized(before, values, 3), resized(before, values, 6)
+    assert len(set(fewer.labels)) == 3
+    merged = [name for name in before.names if name not in set(fewer.labels)]
+    assert len(merged) == 1
+    kept = before.labels != merged[0]
+    assert (fewer.labels[kept] == before.labels[kept]).all()
+    assert len(set(more.labels)) == 6
+    for name in set(more.labels):
+        assert len(set(before.labels[more.labels == name])) == 1
+    answer = made.answer(LiveChoice(n_domains=6), hushed(), before=before)
+    assert len(answer.domains.names) == 6
+    same = resized(before, values, 4)
+    assert (same.labels == before.labels).all()
+
+
+def test_what_cannot_be_answered_is_refused_with_the_way_out(inputs):
+    made = live(inputs)
+    with pytest.raises(UserError, match="All weights are 0"):
+        made.answer(LiveChoice(1, {"rna": 0.0, "protein": 0.0}, 3), hushed())
+    with pytest.raises(UserError, match="too few"):
+        made.answer(LiveChoice(1, None, 90), hushed())
+
+
+def test_weights_are_written_as_the_method_reads_them():
+    assert LiveChoice(weights={"rna": 0.5, "protein": 1.0}).weights_text() == "rna=0.5, protein=1"
+    assert LiveChoice().weights_text() == ""
