@@ -248,3 +248,15 @@ def test_spots_that_are_not_to_be_trusted_have_no_say():
     b = morphology_plane(replace(inputs, x=spoiled, usable=usable), params, hushed())
     assert a.spots == usable.sum()
     assert a.relevance[0] == b.relevance[0]
+
+
+def test_of_very_many_spots_a_sample_is_judged():
+    ground = Ground(2)
+    labels = _labels(ground.field(3)).astype(str).astype(object)
+    inputs = ground.inputs(
+        np.column_stack([ground.field(1)]), np.column_stack([ground.field(1)]), labels
+    )
+    params = PlaneParams(gain=False, null_fields=200, most_spots=150)
+    found = morphology_plane(inputs, params, hushed())
+    assert found.spots == 150
+    assert found.relevance[0] == morphology_plane(inputs, params, hushed()).relevance[0]

@@ -197,7 +197,7 @@ def gather(
             add(name, plane[margin:-margin, margin:-margin] * _valid(pixels.valid, margin))
         if resolved:
             stain = pixels.amounts[..., 0]
-            shapes = shapes_of(stain, pixels.valid, params.nucleus, size, look.nucleus)
+            shapes = shapes_of(stain, pixels.valid, params.nucleus, size, look.nucleus, ctx)
             shapes.centres[:] -= margin
             found += _within(shapes.centres, tile)
             for name, plane in nucleus_planes(shapes, _size(tile)):

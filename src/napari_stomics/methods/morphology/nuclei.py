@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_stomics.core.jobs import JobContext
 from napari_stomics.methods.registration.segment import (
     blob_response,
     blob_strengths,
@@ -56,7 +57,12 @@ def strengths_of(stain: Floats, valid: Floats, width: float) -> Floats:
 
 
 def shapes_of(
-    stain: Floats, valid: Floats, diameter: float, pixel_size: float, threshold: float
+    stain: Floats,
+    valid: Floats,
+    diameter: float,
+    pixel_size: float,
+    threshold: float,
+    ctx: JobContext,
 ) -> NucleusShapes:
     """Find the nuclei of a tile and measure them.
 
@@ -72,9 +78,14 @@ def shapes_of(
         Micrometres per pixel.
     threshold
         Strength of a blob from which it is a nucleus.
+    ctx
+        Cancellation.
     """
     width = diameter / pixel_size
-    labels = divide(blob_response(stain, valid, width), width, threshold)
+    response = blob_response(stain, valid, width)
+    ctx.step()
+    labels = divide(response, width, threshold)
+    ctx.step()
     rows, columns = np.nonzero(labels)
     of = labels[rows, columns]
     count = int(of.max(initial=0))
@@ -93,7 +104,7 @@ def shapes_of(
     xy = total(dx * dy) / area
     middle, apart = (yy + xx) / 2, np.hypot((xx - yy) / 2, xy)
     eccentricity = np.sqrt(np.clip(2 * apart / (middle + apart), 0, 1))
-    solid = _solidity(rows, columns, of, pixels, right)
+    solid = _solidity(rows, columns, of, pixels, right, ctx)
     return NucleusShapes(
         centres=np.column_stack([y, x])[right],
         area=pixels[right] * pixel_size**2,
@@ -105,7 +116,12 @@ def shapes_of(
 
 
 def _solidity(
-    rows: NDArray[Any], columns: NDArray[Any], of: NDArray[Any], pixels: Floats, wanted: Any
+    rows: NDArray[Any],
+    columns: NDArray[Any],
+    of: NDArray[Any],
+    pixels: Floats,
+    wanted: Any,
+    ctx: JobContext,
 ) -> Floats:
     from scipy.spatial import ConvexHull
 
@@ -113,7 +129,9 @@ def _solidity(
     ends = np.cumsum(pixels).astype(int)
     corners = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
     out = np.ones(len(pixels))
-    for i in np.flatnonzero(wanted):
+    for count, i in enumerate(np.flatnonzero(wanted)):
+        if count % 100 == 0:
+            ctx.step()
         own = order[ends[i] - int(pixels[i]) : ends[i]]
         points = np.column_stack([rows[own], columns[own]])[:, None] + corners
         out[i] = pixels[i] / ConvexHull(points.reshape(-1, 2)).volume

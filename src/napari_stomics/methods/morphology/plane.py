@@ -66,6 +66,13 @@ class PlaneParams(Params):
         20, "Components", "Principal components per modality for that.", ge=1, le=100, advanced=True
     )
     blocks: int = param(30, "Blocks", "Spatial blocks for that.", ge=10, le=400, advanced=True)
+    most_spots: int = param(
+        20_000,
+        "Most spots",
+        "Of more spots or cells so many are drawn at random; nulls and figures are theirs.",
+        ge=100,
+        advanced=True,
+    )
     seed: int = param(0, "Seed", "Seed of the random fields and of the folds.", advanced=True, ge=0)
 
 
@@ -90,7 +97,7 @@ def morphology_plane(inputs: PlaneInputs, params: PlaneParams, ctx: JobContext) 
         If fewer than 30 spots are labelled, they bear one label only, or a modality has no
         feature that varies.
     """
-    inputs = _labelled(inputs)
+    inputs = _labelled(inputs, params)
     x, features = _varying(inputs.kinds[0], inputs.x, inputs.features, inputs.modality)
     y, genes = _varying(inputs.kinds[1], inputs.y, inputs.genes, inputs.other)
     z = standardised(x.toarray() if hasattr(x, "toarray") else x)
@@ -140,8 +147,8 @@ def morphology_plane(inputs: PlaneInputs, params: PlaneParams, ctx: JobContext) 
     )
 
 
-def _labelled(inputs: PlaneInputs) -> PlaneInputs:
-    """Only the spots that have a label and features to be trusted."""
+def _labelled(inputs: PlaneInputs, params: PlaneParams) -> PlaneInputs:
+    """Only the spots that have a label and features to be trusted; of too many a sample."""
     labels = np.asarray(inputs.labels, object).astype(str)
     here = labels != ""
     if inputs.usable is not None:
@@ -158,6 +165,9 @@ def _labelled(inputs: PlaneInputs) -> PlaneInputs:
             "Choose an annotation with two labels or more, or a region that leaves spots outside.",
         )
     rows = np.flatnonzero(here)
+    if len(rows) > params.most_spots:
+        rng = np.random.default_rng(params.seed)
+        rows = np.sort(rng.choice(rows, params.most_spots, replace=False))
     return replace(
         inputs,
         ids=inputs.ids[rows],
