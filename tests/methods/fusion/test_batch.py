@@ -5,7 +5,8 @@ import pytest
 
 from napari_stomics.core.errors import UserError
 from napari_stomics.methods.fusion.batch import correct_batches, match_quantiles, mutual_neighbours
-from tests.methods.fusion.planted import same_groups
+from napari_stomics.methods.fusion.joint_nmf import JointNmfParams, fuse_joint_nmf
+from tests.methods.fusion.planted import block, counts, inputs_of, quarters, quiet, same_groups
 
 
 def _sections(seed: int = 0, lacking: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -99,3 +100,20 @@ def test_harmony_itself():
     assert fixed.shape == values.shape
     assert same_groups(fixed, labels) > 0.95
     np.testing.assert_array_equal(fixed, correct_batches(values, of, "harmony"))
+
+
+def test_a_fusion_of_sections_takes_the_correction():
+    labels = np.tile(quarters(12), 2)
+    x = counts(labels, 40, 1)
+    x[144:, 20:] = np.random.default_rng(3).poisson(x[144:, 20:] * 3 + 8)
+    inputs = inputs_of(block("rna", x), side=12, sections=2)
+    gaps = {}
+    for batch in ("none", "centre", "neighbours"):
+        params = JointNmfParams(n_factors=6, steps=0, batch=batch)
+        made = quiet(fuse_joint_nmf, inputs, params)
+        means = [made.values[inputs.of == s].mean(axis=0) for s in (0, 1)]
+        gaps[batch] = float(np.linalg.norm(means[0] - means[1]))
+        assert made.settings.get("batch", "none") == batch
+        assert same_groups(made.values, labels) > 0.9
+    assert gaps["centre"] < 1e-4
+    assert gaps["neighbours"] < 0.5 * gaps["none"]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from napari_stomics.core.errors import UserError
 from napari_stomics.core.jobs import JobContext
+from napari_stomics.core.params import Params, param
 
 Floats = NDArray[np.floating[Any]]
 
@@ -19,6 +20,19 @@ _NEAREST = 20
 _ROWS_AT_A_TIME = 2_000
 _LEVELS = 50
 _LEAST_MATCHED = 10
+
+
+class BatchParams(Params):
+    """How the embedding of several sections is corrected for differences between them."""
+
+    batch: BatchMethod = param(
+        "none",
+        "Correction between sections",
+        "Features are centred within each section anyway. centre: sections get the same mean in "
+        "the embedding. neighbours: mutual nearest neighbours meet, and a domain that a section "
+        "lacks stays where it is. harmony: by the library (extra 'batch').",
+        advanced=True,
+    )
 
 
 def correct_batches(

@@ -14,7 +14,7 @@ from napari_stomics.core.fusion import Embedding, FusionInputs, Loadings
 from napari_stomics.core.jobs import JobContext, limited_threads
 from napari_stomics.core.params import param
 from napari_stomics.core.registry import method
-from napari_stomics.methods.fusion.batch import match_quantiles
+from napari_stomics.methods.fusion.batch import BatchParams, match_quantiles
 from napari_stomics.methods.fusion.graph import diffuse, walk
 from napari_stomics.methods.fusion.inmf import Cells, Integration, integrate
 from napari_stomics.methods.fusion.nonnegative import (
@@ -28,7 +28,7 @@ from napari_stomics.methods.fusion.result import finish
 Floats = NDArray[np.floating[Any]]
 
 
-class IntegrativeNmfParams(NonnegativeParams):
+class IntegrativeNmfParams(NonnegativeParams, BatchParams):
     """Parameters of the integrative non-negative factorisation."""
 
     n_factors: int = param(15, "Factors", "Number of factors.", ge=2, le=200)
@@ -130,6 +130,8 @@ def fuse_integrative_nmf(
             t.name: Loadings(t.features, h.astype(np.float32))
             for t, h in zip(tables, made.loadings, strict=True)
         },
+        batch=params.batch,
+        seed=params.seed,
         objective=made.fit.objective,
         converged=made.fit.converged,
         settings={

@@ -13,6 +13,7 @@ from napari_stomics.core.fusion import Embedding, FusionInputs, Loadings
 from napari_stomics.core.jobs import JobContext, limited_threads
 from napari_stomics.core.params import param
 from napari_stomics.core.registry import method
+from napari_stomics.methods.fusion.batch import BatchParams
 from napari_stomics.methods.fusion.blocks import read_weights
 from napari_stomics.methods.fusion.graph import diffuse, walk
 from napari_stomics.methods.fusion.hals import hals, settled, svd_start
@@ -28,7 +29,7 @@ from napari_stomics.methods.fusion.result import finish
 Floats = NDArray[np.floating[Any]]
 
 
-class JointNmfParams(NonnegativeParams):
+class JointNmfParams(NonnegativeParams, BatchParams):
     """Parameters of the joint non-negative factorisation."""
 
     n_factors: int = param(15, "Factors", "Number of factors.", ge=2, le=200)
@@ -143,6 +144,8 @@ def fuse_joint_nmf(inputs: FusionInputs, params: JointNmfParams, ctx: JobContext
             t.name: Loadings(t.features, h.astype(np.float32))
             for t, h in zip(tables, loadings, strict=True)
         },
+        batch=params.batch,
+        seed=params.seed,
         objective=fit.objective,
         converged=fit.converged,
         settings={"factors": params.n_factors, "error": round(fit.objective[-1], 6)},

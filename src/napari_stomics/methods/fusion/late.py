@@ -12,6 +12,7 @@ from napari_stomics.core.fusion import Embedding, FusionInputs
 from napari_stomics.core.jobs import JobContext, limited_threads
 from napari_stomics.core.params import param
 from napari_stomics.core.registry import method
+from napari_stomics.methods.fusion.batch import BatchParams
 from napari_stomics.methods.fusion.blocks import joint_components, read_weights
 from napari_stomics.methods.fusion.graph import diffuse, walk
 from napari_stomics.methods.fusion.preparation import PreparationParams, Prepared, prepare
@@ -25,7 +26,7 @@ _ROUNDS = 20
 _MOST_CLUSTERS = 12
 
 
-class LateParams(PreparationParams):
+class LateParams(PreparationParams, BatchParams):
     """Parameters of the late fusion."""
 
     rule: Literal["consensus", "average"] = param(
@@ -116,6 +117,8 @@ def fuse_late(inputs: FusionInputs, params: LateParams, ctx: JobContext) -> Embe
             explained=explained,
             weights={n: float(w) for n, w in zip(prepared.names, share, strict=True)},
             spot_weights=spot.astype(np.float32),
+            batch=params.batch,
+            seed=params.seed,
             settings={
                 "rule": params.rule,
                 "clusters": [int(p.shape[1]) for p in posteriors],

@@ -13,6 +13,7 @@ from napari_stomics.core.fusion import Block, Embedding, FusionInputs, Loadings
 from napari_stomics.core.jobs import JobContext, limited_threads
 from napari_stomics.core.params import param
 from napari_stomics.core.registry import method
+from napari_stomics.methods.fusion.batch import BatchParams
 from napari_stomics.methods.fusion.blocks import automatic_weights, fuse_prepared, read_weights
 from napari_stomics.methods.fusion.components import Features
 from napari_stomics.methods.fusion.features import features_of, image_block, measured
@@ -32,7 +33,7 @@ _PASSES = 5
 _COMPARED = 10
 
 
-class NeighbourhoodParams(PreparationParams):
+class NeighbourhoodParams(PreparationParams, BatchParams):
     """Parameters of the neighbourhood features."""
 
     mixing: float = param(
@@ -120,6 +121,8 @@ def fuse_neighbourhoods(
                 name: Loadings(own.features, (turn @ own.values).astype(np.float32))
                 for name, own, turn in zip(prepared.names, loadings, fused.loadings, strict=True)
             },
+            batch=params.batch,
+            seed=params.seed,
             settings={"neighbours": params.n_near, "lambda": params.mixing},
         )
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_stomics.core.fusion import Embedding, FusionInputs
+from napari_stomics.methods.fusion.batch import BatchMethod, correct_batches
 
 Floats = NDArray[np.floating[Any]]
 
@@ -25,6 +26,8 @@ def finish(
     present: NDArray[np.bool_] | None = None,
     *,
     explained: Floats | None = None,
+    batch: BatchMethod = "none",
+    seed: int = 0,
     **more: Any,
 ) -> Embedding:
     """Build the embedding with its sections and the disagreement of the modalities.
@@ -43,9 +46,14 @@ def finish(
         (n, m) whether a spot has a modality; all have them by default.
     explained
         (k,) share of the variance per component, where the method has such a measure.
+    batch, seed
+        Correction between sections (:func:`~.batch.correct_batches`) and its seed.
     **more
         Further fields of :class:`~napari_stomics.core.fusion.Embedding`.
     """
+    if batch != "none" and len(inputs.sections) > 1:
+        values = correct_batches(values, inputs.of, batch, seed=seed)
+        more["settings"] = {**more.get("settings", {}), "batch": batch}
     return Embedding(
         section=inputs.sections[0],
         ids=inputs.ids,

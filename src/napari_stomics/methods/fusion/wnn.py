@@ -12,6 +12,7 @@ from napari_stomics.core.fusion import Embedding, FusionInputs
 from napari_stomics.core.jobs import JobContext, limited_threads
 from napari_stomics.core.params import param
 from napari_stomics.core.registry import method
+from napari_stomics.methods.fusion.batch import BatchParams
 from napari_stomics.methods.fusion.graph import diffuse, walk
 from napari_stomics.methods.fusion.preparation import PreparationParams, prepare, unit_rows
 from napari_stomics.methods.fusion.result import finish
@@ -26,7 +27,7 @@ Floats = NDArray[np.floating[Any]]
 _COMPARED = 10
 
 
-class WnnParams(PreparationParams):
+class WnnParams(PreparationParams, BatchParams):
     """Parameters of the weighted nearest neighbours."""
 
     n_components: int = param(
@@ -124,5 +125,7 @@ def fuse_wnn(inputs: FusionInputs, params: WnnParams, ctx: JobContext) -> Embedd
             present,
             weights={n: float(w) for n, w in zip(prepared.names, mean, strict=True)},
             spot_weights=weights.astype(np.float32),
+            batch=params.batch,
+            seed=params.seed,
             settings={"neighbours": params.k, "steps": params.steps},
         )
