@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -135,6 +136,7 @@ class LiveFusion:
         ctx = ctx or JobContext()
         if self._prepared is None:
             self._prepared = prepare(self.inputs, self.params, ctx.part(0.0, 0.8))
+            _load_now()
         prepared = self._prepared
         ctx.step(0.8, "Fusing")
         # Read back from the text that a step would carry, so that both mean the same.
@@ -167,6 +169,12 @@ class LiveFusion:
             sections=self.inputs.sections,
             of=self.inputs.of,
         )
+
+
+def _load_now() -> None:
+    """Import what matching domains needs here rather than under the first move of a slider."""
+    for name in ("scipy.optimize", "sklearn.metrics.cluster"):
+        import_module(name)
 
 
 def resized(before: Domains, values: NDArray[Any], count: int) -> Domains:
