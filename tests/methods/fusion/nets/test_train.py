@@ -19,7 +19,8 @@ def test_the_objective_falls_and_the_training_stops_at_the_plateau():
     done = train(weights, loss, params, JobContext())
     assert done.converged
     assert len(done.objective) < 2000
-    assert done.objective[-1] == pytest.approx(1.0, abs=0.01)
+    assert done.objective[0] > 1.5
+    assert done.objective[-1] == pytest.approx(1.0, abs=0.05)
 
 
 def test_a_training_that_ran_out_of_epochs_says_so():

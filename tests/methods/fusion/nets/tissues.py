@@ -14,7 +14,7 @@ DOMAINS = 4
 
 
 @cache
-def tissue(side: int = 18, seed: int = 0) -> tuple[FusionInputs, Any]:
+def tissue(side: int = 18, seed: int = 0, effect: float = 0.4) -> tuple[FusionInputs, Any]:
     """Return a square of four quadrants; RNA tells the halves apart one way, protein the other.
 
     A third modality of kind image sees what protein sees, with more noise.
@@ -24,16 +24,16 @@ def tissue(side: int = 18, seed: int = 0) -> tuple[FusionInputs, Any]:
     right, low = x >= side // 2, y >= side // 2
     n = len(x)
 
-    def counts(state: Any, width: int, effect: float) -> Any:
+    def counts(state: Any, width: int, by: float) -> Any:
         profile = rng.gamma(2.0, 1.0, width) * 4
-        change = np.exp(effect * rng.standard_normal(width))
+        change = np.exp(by * rng.standard_normal(width))
         mean = profile * np.where(state[:, None], change, 1.0)
         return rng.poisson(mean * rng.gamma(8, 1 / 8, (n, 1))).astype(np.float32)
 
     rows = np.arange(n)
     blocks = (
-        Block("rna", "rna", counts(right, 80, 0.4), _names("g", 80), rows),
-        Block("protein", "protein", counts(low, 20, 0.4), _names("p", 20), rows),
+        Block("rna", "rna", counts(right, 80, effect), _names("g", 80), rows),
+        Block("protein", "protein", counts(low, 20, effect), _names("p", 20), rows),
         Block(
             "image",
             "image",

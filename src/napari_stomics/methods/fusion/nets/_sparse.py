@@ -101,8 +101,8 @@ def _most_alike(x: Floats, low: int, k: int, ctx: JobContext) -> Array:
     return np.concatenate(out)
 
 
-def product(matrix: Any, ctx: JobContext) -> Callable[[Any], Any]:
-    """Return ``x -> matrix @ x`` for torch tensors; gradients come back through the transpose.
+def product(matrix: Any, ctx: JobContext, steps: int = 1) -> Callable[[Any], Any]:
+    """Return ``x -> matrix^steps @ x`` for torch tensors, differentiable in x.
 
     Parameters
     ----------
@@ -110,12 +110,20 @@ def product(matrix: Any, ctx: JobContext) -> Callable[[Any], Any]:
         (n, m) float32 CSR array. A symmetric one serves in both directions.
     ctx
         Asked before each product, so that a cancelled training ends at once.
+    steps
+        How often the matrix is applied.
     """
     other = matrix.T.tocsr() if matrix.shape[0] == matrix.shape[1] else None
     same = other is not None and abs(other - matrix).max() == 0
     back = matrix if same else matrix.T.tocsr()
     function = _product()
-    return lambda x: function.apply(x, matrix, back, ctx)
+
+    def times(x: Any) -> Any:
+        for _ in range(steps):
+            x = function.apply(x, matrix, back, ctx)
+        return x
+
+    return times
 
 
 @cache

@@ -25,6 +25,14 @@ class NetParams(PreparationParams):
     n_latent: int = param(
         32, "Latent dimensions", "Dimensions of the network's joint latent space.", ge=2, le=512
     )
+    hops: int = param(
+        2,
+        "Hops",
+        "How often each graph encoder averages over the neighbours in space: more for larger "
+        "domains and noisier data, fewer for fine structure.",
+        ge=1,
+        le=20,
+    )
     n_output: int = param(
         15,
         "Components of the result",
@@ -125,6 +133,7 @@ def train(
     params: NetParams,
     ctx: JobContext,
     warm_up: int = 0,
+    stop: Callable[[], bool] | None = None,
 ) -> Trained:
     """Minimise an objective over the weights; they keep the last state.
 
@@ -140,6 +149,9 @@ def train(
         Asked before every epoch; a user who finishes early keeps the state so far.
     warm_up
         Epochs in which the objective is still another one: they do not count for the stop.
+    stop
+        Whether the training has settled, where the objective does not tell; asked after
+        every epoch.
 
     Raises
     ------
@@ -164,14 +176,14 @@ def train(
         now.backward()
         torch.nn.utils.clip_grad_norm_(weights.leaves, 5.0)
         adam.step()
-        settled = _settled(values[warm_up:], params)
+        settled = _settled(values[warm_up:], params) if stop is None else stop()
         if settled or ctx.finishing:
             break
     if not params.epochs:
         ctx.warn("No epochs were asked for: the embedding is the network's untrained start.")
     elif not settled:
         ctx.warn(
-            f"The objective had not settled after {len(values)} epochs; allow more, or raise the "
+            f"The training had not settled after {len(values)} epochs; allow more, or raise the "
             "learning rate."
         )
     return Trained(tuple(values), settled)

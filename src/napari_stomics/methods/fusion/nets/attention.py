@@ -98,7 +98,7 @@ class _Attention:
             here = prepared.present[:, i]
             self.x.append(torch.from_numpy(x))
             self.rows.append(share(here))
-            self.space.append(product(normalised(prepared.graph, here), ctx))
+            self.space.append(product(normalised(prepared.graph, here), ctx, params.hops))
             near = feature_graph(x, here, params.feature_neighbours, ctx)
             self.alike.append(product(normalised(near), ctx))
             self.encoders.append(make.glorot(x.shape[1], params.n_latent))

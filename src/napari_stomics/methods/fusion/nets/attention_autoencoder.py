@@ -73,6 +73,7 @@ class _AttentionAutoencoder:
     ) -> None:
         from scipy import sparse
 
+        self.hops = params.hops
         self.weights = make = Weights(params.seed)
         self.x = Joined(prepared)
         n, width = self.x.values.shape
@@ -92,7 +93,9 @@ class _AttentionAutoencoder:
         columns = torch.from_numpy(self.edges.columns).long()
         own, other = (hidden @ self.here)[:, 0], (hidden @ self.there)[:, 0]
         attention = self.edges.softmax(torch.sigmoid(own[rows] + other[columns]))
-        mixed = torch.nn.functional.elu(self.edges.sum(attention, hidden))
+        for _ in range(self.hops):
+            hidden = self.edges.sum(attention, hidden)
+        mixed = torch.nn.functional.elu(hidden)
         return mixed @ self.second, attention
 
     def loss(self, epoch: int) -> Any:

@@ -85,7 +85,7 @@ class _Contrastive:
         self.weights = make = Weights(params.seed)
         self.x = Joined(prepared)
         width = self.x.values.shape[1]
-        self.smooth = product(normalised(prepared.graph), ctx)
+        self.smooth = product(normalised(prepared.graph), ctx, params.hops)
         self.around = product(walk(prepared.graph), ctx)
         self.encoder = make.glorot(width, params.n_latent)
         self.decoder = make.glorot(params.n_latent, width)

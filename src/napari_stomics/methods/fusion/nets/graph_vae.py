@@ -33,10 +33,10 @@ class GraphVaeParams(NetParams):
         64, "Hidden units", "Width of each modality's hidden layer.", advanced=True, ge=2, le=2048
     )
     kl_weight: float = param(
-        0.02,
+        1.0,
         "Weight of the divergence",
-        "Weight of the latent's Kullback-Leibler divergence from a standard normal, per dimension, "
-        "relative to the reconstruction. Larger: simpler, smoother latent.",
+        "Weight of the latent's Kullback-Leibler divergence from a standard normal; 1 is the "
+        "evidence bound for components of noise variance 1. Larger: simpler, smoother latent.",
         log=True,
         ge=0,
         le=100,
@@ -107,7 +107,7 @@ class _GraphVae:
             here = prepared.present[:, i]
             self.x.append(torch.from_numpy(x))
             self.rows.append(share(here))
-            self.space.append(product(normalised(prepared.graph, here), ctx))
+            self.space.append(product(normalised(prepared.graph, here), ctx, params.hops))
             hidden, latent = params.n_hidden, params.n_latent
             self.layers.append(
                 (
@@ -117,6 +117,8 @@ class _GraphVae:
                     make.glorot(latent, x.shape[1]),
                 )
             )
+        # Errors are means over entries: the bound in these units.
+        self.scale = 2 * len(self.x) / sum(x.shape[1] for x in self.x)
         self.joined = product(normalised(prepared.graph), ctx)
 
     def encode(self) -> tuple[Any, Any, Any]:
@@ -146,6 +148,6 @@ class _GraphVae:
             squared_error(self.joined(latent @ layers[-1]), x, rows)
             for x, rows, layers in zip(self.x, self.rows, self.layers, strict=True)
         )
-        divergence = 0.5 * (mean**2 + variance - 1 - variance.log()).mean()
+        divergence = 0.5 * (mean**2 + variance - 1 - variance.log()).sum(1).mean()
         rise = min(1.0, (epoch + 1) / (self.warm_up + 1))
-        return total + rise * self.params.kl_weight * divergence
+        return total + rise * self.scale * self.params.kl_weight * divergence

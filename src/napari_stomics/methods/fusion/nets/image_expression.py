@@ -31,8 +31,19 @@ Floats = NDArray[np.floating[Any]]
 class ImageExpressionParams(NetParams):
     """Parameters of the self-supervised autoencoder."""
 
+    n_latent: int = param(
+        10,
+        "Latent dimensions",
+        "Dimensions of the joint latent space: few, so that noise does not fit in.",
+        ge=2,
+        le=512,
+    )
+    weight_decay: float = param(
+        5e-3, "Weight decay", "Pull of the weights towards zero.", advanced=True, log=True, ge=0,
+        le=1.0,
+    )  # fmt: skip
     steps: int = param(
-        2,
+        3,
         "Diffusion steps",
         "Averagings of the components over spatial neighbours before they enter; 0 looks at each "
         "spot by itself, as the published method does.",
@@ -40,11 +51,15 @@ class ImageExpressionParams(NetParams):
         le=50,
     )
     n_clusters: int = param(
-        10, "Pseudo-labels", "Clusters of each modality that supervise the joint latent.", ge=2,
+        5,
+        "Pseudo-labels",
+        "Clusters of each modality that supervise the joint latent; no more than it can tell "
+        "apart, since the others are noise.",
+        ge=2,
         le=100,
-    )  # fmt: skip
+    )
     triplet_weight: float = param(
-        1.0,
+        0.1,
         "Weight of the triplets",
         "Weight of the loss that keeps each modality's clusters apart in the joint latent.",
         ge=0,

@@ -12,6 +12,7 @@ from napari_stomics.core.fusion import Embedding, FusionInputs
 from napari_stomics.core.jobs import JobContext, limited_threads
 from napari_stomics.core.params import param
 from napari_stomics.core.registry import method
+from napari_stomics.methods.fusion.graph import diffuse, walk
 from napari_stomics.methods.fusion.nets._clusters import k_means
 from napari_stomics.methods.fusion.nets._sparse import product
 from napari_stomics.methods.fusion.nets._train import (
@@ -26,17 +27,25 @@ from napari_stomics.methods.fusion.preparation import Prepared, prepare
 
 Floats = NDArray[np.floating[Any]]
 
+_FEW = 1e-3
+
 
 class ImageGraphParams(NetParams):
     """Parameters of the fusion through a graph of space and image."""
 
+    image_block: bool = param(
+        True,
+        "Image as a modality",
+        "Also average the image's features over the graph, beside the other modalities; without, "
+        "the image shapes the graph alone, as in the published method.",
+    )
     image_scale: float = param(
-        1.0,
+        0.3,
         "Scale of the image axis",
         "Spread of the image's look as a third axis, relative to the wider one of space.",
         ge=0,
         le=100,
-        step=0.5,
+        step=0.1,
     )
     graph_neighbours: int = param(
         30,
@@ -47,7 +56,7 @@ class ImageGraphParams(NetParams):
         le=500,
     )
     neighbour_share: float = param(
-        0.5,
+        2.0,
         "Share of the neighbours",
         "Weight of all neighbours relative to the spot's own; sets the length over which the "
         "weights fall.",
@@ -56,6 +65,23 @@ class ImageGraphParams(NetParams):
         step=0.1,
     )
     n_clusters: int = param(10, "Clusters", "Clusters that the training sharpens.", ge=2, le=100)
+    reconstruction: float = param(
+        1.0,
+        "Weight of the reconstruction",
+        "Weight of the mean squared error of the components, rebuilt from the latent, relative "
+        "to the sharpening; 0 sharpens the untrained layer, as the published method does.",
+        ge=0,
+        le=100,
+        step=0.1,
+    )
+    warm_up: int = param(
+        50,
+        "Warm-up",
+        "Epochs of reconstruction alone before clusters are found.",
+        advanced=True,
+        ge=0,
+        le=10_000,
+    )
     sharpen_every: int = param(
         10, "New target every", "Epochs between new sharpened targets.", unit="epochs",
         advanced=True, ge=1, le=10_000,
@@ -99,8 +125,9 @@ def fuse_image_graph(inputs: FusionInputs, params: ImageGraphParams, ctx: JobCon
     with limited_threads(1):
         look = image_axis(prepared, images)
         graph, length = look_graph(inputs, look, params, ctx)
-        net = _ImageGraph(prepared, others, graph, params, ctx)
-        done = train(net.weights, net.loss, params, ctx.part(0.2, 1.0))
+        taken = sorted(others + images) if params.image_block else others
+        net = _ImageGraph(prepared, taken, graph, params, ctx)
+        done = train(net.weights, net.loss, params, ctx.part(0.2, 1.0), stop=net.settled)
         with torch.no_grad():
             latent = net.encode().numpy()
         return embedding_of(
@@ -118,9 +145,11 @@ def image_axis(prepared: Prepared, images: list[int]) -> Floats | None:
     here = np.asarray(prepared.present[:, images].any(axis=1))
     joined = np.hstack([prepared.scores[i] for i in images])[here]
     main = principal(joined, 1)[0][:, 0].astype(np.float64)
-    out = np.zeros(len(here))
-    out[here] = main / max(main.std(), 1e-12)
-    return out
+    out = np.zeros((len(here), 1))
+    out[here, 0] = main
+    # A window wider than a spot: the look of one patch is too noisy to be a distance.
+    out[here] = diffuse(walk(prepared.graph[here][:, here]), out[here], 1)
+    return np.asarray(out[:, 0] / max(out[here].std(), 1e-12))
 
 
 def look_graph(
@@ -160,7 +189,7 @@ def look_graph(
     weight = np.exp(-square / (2 * length**2))
     graph = sparse.csr_array((weight, (left, right)), shape=(inputs.n, inputs.n))
     graph = sparse.csr_array(graph + sparse.eye_array(inputs.n, format="csr"))
-    total = np.asarray(graph.sum(axis=1)).ravel()
+    total = graph @ np.ones(inputs.n)
     return sparse.csr_array(sparse.diags_array(1 / total) @ graph).astype(np.float32), length
 
 
@@ -185,40 +214,68 @@ class _ImageGraph:
     def __init__(
         self,
         prepared: Prepared,
-        others: list[int],
+        taken: list[int],
         graph: Any,
         params: ImageGraphParams,
         ctx: JobContext,
     ) -> None:
-        import torch
 
-        self.params = params
+        self.params, self.ctx = params, ctx
+        self.warm_up = min(params.warm_up, params.epochs // 3) if params.reconstruction else 0
         self.weights = make = Weights(params.seed)
-        self.x = Joined(prepared, others)
-        self.around = product(graph, ctx)
-        self.layer = make.glorot(self.x.values.shape[1], params.n_latent)
+        self.x = Joined(prepared, taken)
+        self.around = product(graph, ctx, params.hops)
+        n, width = self.x.values.shape
+        self.layer = make.glorot(width, params.n_latent)
         self.bias = make.zeros(params.n_latent)
-        with torch.no_grad():
-            start = self.encode().numpy()
-        count = min(params.n_clusters, len(start))
-        centres = k_means(start, count, np.random.default_rng(params.seed), ctx)[1]
-        self.centres = make.own(torch.from_numpy(centres.astype(np.float32)))
+        self.back = make.glorot(params.n_latent, width)
+        self.centres = make.zeros(min(params.n_clusters, n), params.n_latent)
         self.target: Any = None
+        self.labels: Any = None
+        self.moved = 1.0
+
+    def settled(self) -> bool:
+        """Whether fewer than one spot in a thousand changed cluster between two targets."""
+        return self.moved < _FEW
 
     def encode(self) -> Any:
         """(n, k) latent."""
         return self.around(self.x.values @ self.layer) + self.bias
 
     def loss(self, epoch: int) -> Any:
-        """Divergence of soft cluster memberships from their sharpened target."""
+        """Reconstruction, and after the warm-up the divergence from sharpened clusters."""
+        latent = self.encode()
+        total: Any = 0.0
+        if self.params.reconstruction:
+            total = self.params.reconstruction * self.x.error(latent @ self.back)
+        if epoch < self.warm_up:
+            return total
+        if epoch == self.warm_up:
+            self._find_centres(latent)
+        return total + self._divergence(latent, (epoch - self.warm_up) % self.params.sharpen_every)
+
+    def _find_centres(self, latent: Any) -> None:
+        """Start the clusters from k-means."""
         import torch
 
-        latent = self.encode()
+        rng = np.random.default_rng(self.params.seed)
+        centres = k_means(latent.detach().numpy(), len(self.centres), rng, self.ctx)[1]
+        with torch.no_grad():
+            self.centres.copy_(torch.from_numpy(centres.astype(np.float32)))
+
+    def _divergence(self, latent: Any, age: int) -> Any:
+        """Divergence of soft memberships from their sharpened target, renewed at age 0."""
+        import torch
+
         square = torch.cdist(latent, self.centres).square()
         soft = 1 / (1 + square)
         soft = soft / soft.sum(1, keepdim=True)
-        if epoch % self.params.sharpen_every == 0:
+        if age == 0:
             sharp = soft.detach() ** 2 / soft.detach().sum(0)
             self.target = sharp / sharp.sum(1, keepdim=True)
+            labels = soft.argmax(1)
+            if self.labels is not None:
+                self.moved = float((labels != self.labels).float().mean())
+            self.labels = labels
         logs = torch.log(self.target.clamp_min(1e-12)) - torch.log(soft.clamp_min(1e-12))
         return (self.target * logs).sum(1).mean()
