@@ -63,11 +63,11 @@ def _sim_rna_adt(name: str) -> dict[str, Any]:
 _HARM: tuple[dict[str, Any], ...] = (
     {"rna_noise": 0.95, "protein_sees": "all"},
     {"protein_noise": 0.97},
-    {"rna_sees": "none", "protein_sees": "all"},
     {"protein_sees": "none"},
-    {"rna_sees": "pairs", "protein_sees": "all", "protein_effect": 0.4},
+    {"protein_sees": "pairs"},
+    {"rna_sees": "pairs", "protein_sees": "all"},
 )
-"""RNA or protein is noise, or lacks all or half of the domains."""
+"""RNA or protein is noise, or lacks all or half of the borders."""
 
 
 def harm(seed: int, changes: dict[str, Any]) -> tuple[float, float, float]:
@@ -96,8 +96,8 @@ def _no_harm(name: str) -> dict[str, Any]:
             "n": len(gains),
         },
         protocol="20 simulated sections of 1,200 spots, 400 genes, 30 proteins, five layers; four "
-        "each with RNA 95 % ambient, protein 97 % background, RNA or protein that differs in no "
-        "domain, RNA that tells pairs of domains apart only; gain: ARI of the fusion less that of "
+        "each with RNA 95 % ambient, protein 97 % background, protein that differs in no domain, "
+        "protein and RNA that tell pairs of domains apart only; gain: ARI of the fusion less that of "
         "the better single modality, all by the defaults with the true number of domains",
     )
 

@@ -15,12 +15,12 @@ TABLE: dict[str, str] = {
     "transfer/aggregate": "napari_stomics.methods.alignment.aggregate:aggregate",
     "mapping/ot": "napari_stomics.methods.mapping.ot:map_cells",
     "fusion/smooth": "napari_stomics.methods.fusion.smooth:fuse_smooth",
-    "fusion/concat-pcs": "napari_stomics.methods.fusion.concat:fuse_concatenated",
     "fusion/joint-nmf": "napari_stomics.methods.fusion.joint_nmf:fuse_joint_nmf",
     "fusion/integrative-nmf": "napari_stomics.methods.fusion.integrative_nmf:fuse_integrative_nmf",
     "fusion/neighbourhood": "napari_stomics.methods.fusion.neighbourhood:fuse_neighbourhoods",
     "fusion/wnn": "napari_stomics.methods.fusion.wnn:fuse_wnn",
     "fusion/late": "napari_stomics.methods.fusion.late:fuse_late",
+    "fusion/mofa": "napari_stomics.methods.fusion.mofa:fuse_mofa",
     "fusion/attention": "napari_stomics.methods.fusion.nets.attention:fuse_attention",
     "fusion/contrastive": "napari_stomics.methods.fusion.nets.contrastive:fuse_contrastive",
     "fusion/attention-autoencoder": (

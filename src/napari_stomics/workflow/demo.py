@@ -17,10 +17,11 @@ steps:
   inputs: {source: Rep12, target: Rep11}
 - method: transfer/plan-labels
   inputs: {plan: Rep12_to_Rep11_fgw, source: Rep12, target: Rep11, column: layer}
-- method: fusion/concat-pcs
+- method: fusion/smooth
   inputs: {section: Rep11}
 - method: domains/gmm
-  inputs: {section: Rep11, embedding: concat_pcs, annotation: layer}
+  inputs: {section: Rep11, embedding: smooth, annotation: layer}
+  params: {n_domains: 5}
 - method: prediction/ridge
   inputs: {train: [Rep11], test: Rep12}
 """

@@ -134,6 +134,7 @@ def test_a_batch_shift_between_two_simulated_sections_does_not_split_them():
     [
         ("", None),
         ("  ", None),
+        ("equal", {"rna": 1.0, "protein": 1.0}),
         ("rna=2", {"rna": 2.0, "protein": 1.0}),
         ("rna=1, protein = 0.5", {"rna": 1.0, "protein": 0.5}),
         ("protein=0;", {"rna": 1.0, "protein": 0.0}),
@@ -162,6 +163,32 @@ def test_it_is_the_same_on_rerun_and_on_one_and_two_threads():
     for threads in (1, 2):
         with limited_threads(threads):
             np.testing.assert_array_equal(first, _fuse(inputs).values)
+
+
+def test_concatenated_components_are_a_preset_without_space():
+    from napari_stomics.core.registry import registry
+
+    inputs, truth = quadrants()
+    spec = registry().get("fusion/concat-pcs")
+    found = spec.run(inputs, spec.params())
+    assert found.settings["steps"] == 0
+    assert found.weights == {"rna": 0.5, "protein": 0.5}
+    assert kmeans_ari(found.values, truth) > 0.5
+    mixed = np.random.default_rng(0).permutation(256)
+    moved = replace(inputs, coordinates=inputs.coordinates[mixed])
+    np.testing.assert_array_equal(found.values, spec.run(moved, spec.params()).values)
+
+
+def test_the_image_becomes_a_block_of_its_own():
+    from napari_stomics.data.fusion import FusionRefs, collect_fusion
+    from tests.small import small_simulation
+
+    study = small_simulation().study
+    refs = FusionRefs(section="section_1", modalities=("rna",), histology=True)
+    found = _fuse(collect_fusion(study, refs), weights="image=0.3")
+    assert found.modalities == ("rna", "image")
+    assert found.weights["image"] == pytest.approx(0.3 / 1.3)
+    assert np.isfinite(found.values).all()
 
 
 def test_joint_components_are_those_of_a_decomposition():

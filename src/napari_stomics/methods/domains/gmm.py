@@ -128,7 +128,8 @@ def find_domains(
     with limited_threads(1):
         ctx.step(0.0, "Smoothing over neighbours")
         _check_number(len(inputs.ids), max(params.n_domains, 2))
-        space = space_of(inputs, params.n_neighbours, params.smoothing)
+        one = params.members * _FULL < 2 * len(inputs.ids)
+        space = space_of(inputs, params.n_neighbours, params.smoothing, 1 if one else 2)
         curve, k = None, params.n_domains
         if not k:
             curve = propose_number(space, params.most_domains, params.seed, ctx.part(0.0, 0.4))
@@ -179,7 +180,7 @@ def repaint(
         found, codes = np.unique(before.labels, return_inverse=True)
         start = codes.ravel() if len(found) == k else None
     with limited_threads(1):
-        space = space_of(inputs, params.n_neighbours, params.smoothing)
+        space = space_of(inputs, params.n_neighbours, params.smoothing, 1)
         setting = settings(k, space.levels[0].shape[1], 1, params.seed)[0]
         prior, spherical = _prior(params), params.clustering == "kmeans"
         probabilities, _, settled = run_member(space, k, setting, prior, spherical, ctx, start)

@@ -26,7 +26,7 @@ DIMENSIONS = (0, 2, 4, 7, 11)
 """Leading components beyond the number of domains that the runs look at."""
 WHITENING = (0.0, 0.5, 1.0)
 """Powers of the components' standard deviations that Ward's distances are divided by."""
-SMOOTHING = (0, 2)
+SMOOTHING = (0, 1)
 """Further steps in space before clustering."""
 ALL = len(DIMENSIONS) * len(WHITENING) * len(SMOOTHING)
 
@@ -131,7 +131,7 @@ def run_member(
             soft = model.posterior(x)
     model, soft = fit_spatial(
         x, soft, ctx, near=space.near, prior=prior, spherical=spherical,
-        iterations=200 if n <= _LARGE else 8,
+        iterations=200 if n <= _LARGE else 5,
     )  # fmt: skip
     return soft, model.bic(n), model.converged
 

@@ -48,7 +48,9 @@ def check_embedding(inputs: EmbeddingInputs) -> None:
         )
 
 
-def space_of(inputs: EmbeddingInputs, neighbours: int, smoothing: int = 0) -> Space:
+def space_of(
+    inputs: EmbeddingInputs, neighbours: int, smoothing: int = 0, levels: int = len(SMOOTHING)
+) -> Space:
     """Return components of the embedding, smoothed by some steps and by the steps that follow.
 
     Components are ordered by variance; constant ones are left out.
@@ -56,16 +58,16 @@ def space_of(inputs: EmbeddingInputs, neighbours: int, smoothing: int = 0) -> Sp
     graph = graph_of(inputs, neighbours)
     values = np.asarray(inputs.values, np.float32)
     scores, explained, _ = joint_components(values, min(_WIDEST, values.shape[1]))
-    x = scores[:, explained > 1e-9].astype(np.float64)
+    x: Floats = scores[:, explained > 1e-9].astype(np.float64)
     step = walk(graph)
-    levels = []
+    found = []
     done = 0
-    for more in SMOOTHING:
+    for more in SMOOTHING[:levels]:
         if neighbours:
             x = diffuse(step, x, smoothing + more - done)
         done = smoothing + more
-        levels.append(x)
-    return Space(tuple(levels), walk(graph, 1e-9) if neighbours else None)
+        found.append(x)
+    return Space(tuple(found), walk(graph, 1e-9) if neighbours else None)
 
 
 def graph_of(inputs: EmbeddingInputs, neighbours: int) -> Any:

@@ -99,7 +99,7 @@ def spatial_components(
     if dense is not None:
         smooth = diffuse(step, dense, steps)
         basis = _power(lambda v: smooth @ v, lambda u: smooth.T @ u, g, wide, seed, ctx)
-        seen = smooth @ basis
+        seen: Any = smooth @ basis
     else:
         move = _operator(features)
         back = None if step is None else step.T.tocsr()

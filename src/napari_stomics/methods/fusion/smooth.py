@@ -11,6 +11,7 @@ from napari_stomics.core.fusion import Embedding, FusionInputs, Loadings
 from napari_stomics.core.jobs import JobContext, limited_threads
 from napari_stomics.core.params import param
 from napari_stomics.core.registry import method
+from napari_stomics.methods.fusion.batch import BatchParams
 from napari_stomics.methods.fusion.blocks import Fused, fuse_prepared, read_weights
 from napari_stomics.methods.fusion.preparation import PreparationParams, Prepared, prepare
 from napari_stomics.methods.fusion.result import finish
@@ -20,7 +21,7 @@ Floats = NDArray[np.floating[Any]]
 _COMPARED = 10
 
 
-class SmoothParams(PreparationParams):
+class SmoothParams(PreparationParams, BatchParams):
     """Parameters of the training-free fusion."""
 
     steps: int | None = param(
@@ -34,7 +35,8 @@ class SmoothParams(PreparationParams):
     weights: str = param(
         "",
         "Weights",
-        'Weight of each modality, for instance "rna=1, protein=0.5" (1 where none is given). '
+        'Weight of each modality, for instance "rna=1, protein=0.5" (1 where none is given), '
+        'or "equal". '
         "Empty: from how far each modality varies along the tissue (Moran's I).",
     )
     n_output: int = param(
@@ -79,6 +81,8 @@ def fuse_smooth(inputs: FusionInputs, params: SmoothParams, ctx: JobContext) -> 
             weights=fused.weights,
             spot_weights=fused.spot_weights,
             loadings=feature_loadings(prepared, fused),
+            batch=params.batch,
+            seed=params.seed,
             settings={"steps": fused.steps, "weights_by_hand": by_hand is not None},
         )
 
