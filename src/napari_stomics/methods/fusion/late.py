@@ -161,9 +161,10 @@ def likely_count(x: Floats, seed: int = 0, ctx: JobContext | None = None) -> int
     ctx = ctx or JobContext()
     some = _sample(x, seed)
     scores = []
+    tree = ward_tree(some)
     for count in range(2, min(_MOST_CLUSTERS, len(some) // 3) + 1):
         ctx.step()
-        scores.append(fit_clusters(some, count, seed)[1])
+        scores.append(fit_clusters(some, count, seed, tree)[1])
     return 2 + int(np.argmin(scores))
 
 
@@ -173,7 +174,16 @@ def _sample(x: Floats, seed: int) -> Floats:
     return x[np.sort(np.random.default_rng(seed).permutation(len(x))[:_WARD_SPOTS])]
 
 
-def fit_clusters(x: Floats, count: int, seed: int = 0) -> tuple[Floats, float]:
+def ward_tree(x: Floats) -> Array:
+    """Ward's tree of at most 5,000 spots, as scipy writes it."""
+    from scipy.cluster.hierarchy import linkage
+
+    return np.asarray(linkage(x, "ward"))
+
+
+def fit_clusters(
+    x: Floats, count: int, seed: int = 0, tree: Array | None = None
+) -> tuple[Floats, float]:
     """Fit a Gaussian mixture with one covariance, started from Ward's clusters.
 
     Parameters
@@ -184,6 +194,8 @@ def fit_clusters(x: Floats, count: int, seed: int = 0) -> tuple[Floats, float]:
         Number of clusters.
     seed
         Seed of the choice of the 5,000 spots on which Ward's tree is built beyond that many.
+    tree
+        Ward's tree of these spots, where it is there already.
 
     Returns
     -------
@@ -192,12 +204,13 @@ def fit_clusters(x: Floats, count: int, seed: int = 0) -> tuple[Floats, float]:
     bic
         Bayesian information criterion, lower is better.
     """
-    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.cluster.hierarchy import fcluster
     from sklearn.mixture import GaussianMixture
 
     some = _sample(x, seed)
     groups, start = np.unique(
-        fcluster(linkage(some, "ward"), count, "maxclust"), return_inverse=True
+        fcluster(ward_tree(some) if tree is None else tree, count, "maxclust"),
+        return_inverse=True,
     )
     means = np.stack([some[start == g].mean(axis=0) for g in range(len(groups))])
     rest = some - means[start]

@@ -13,7 +13,7 @@ from napari_stomics.core.jobs import JobContext
 Array = NDArray[Any]
 Floats = NDArray[np.floating[Any]]
 
-_ROWS_AT_A_TIME = 1_000
+_ROWS_AT_A_TIME = 300
 _SMALL = 1e-4
 _WIDEST = 200.0
 
