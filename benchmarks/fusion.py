@@ -97,8 +97,8 @@ def _no_harm(name: str) -> dict[str, Any]:
         },
         protocol="20 simulated sections of 1,200 spots, 400 genes, 30 proteins, five layers; four "
         "each with RNA 95 % ambient, protein 97 % background, protein that differs in no domain, "
-        "protein and RNA that tell pairs of domains apart only; gain: ARI of the fusion less that of "
-        "the better single modality, all by the defaults with the true number of domains",
+        "protein and RNA that tell pairs of domains apart only; gain: ARI of the fusion less that "
+        "of the better single modality, all by the defaults with the true number of domains",
     )
 
 
