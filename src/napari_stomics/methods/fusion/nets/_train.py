@@ -13,13 +13,14 @@ from napari_stomics.core.errors import UserError
 from napari_stomics.core.fusion import Embedding, FusionInputs
 from napari_stomics.core.jobs import JobContext
 from napari_stomics.core.params import param
+from napari_stomics.methods.fusion.batch import BatchParams
 from napari_stomics.methods.fusion.preparation import PreparationParams, Prepared
 from napari_stomics.methods.fusion.result import finish
 
 Floats = NDArray[np.floating[Any]]
 
 
-class NetParams(PreparationParams):
+class NetParams(PreparationParams, BatchParams):
     """Parameters that all trained fusions share."""
 
     n_latent: int = param(
@@ -277,6 +278,8 @@ def embedding_of(
         explained=explained,
         converged=done.converged,
         objective=done.objective,
+        batch=params.batch,
+        seed=params.seed,
         **more,
     )
 

@@ -27,6 +27,18 @@ Floats = NDArray[np.floating[Any]]
 class AttentionAutoencoderParams(NetParams):
     """Parameters of the graph attention autoencoder."""
 
+    n_latent: int = param(
+        16, "Latent dimensions", "Dimensions of the network's joint latent space.", ge=2, le=512
+    )
+    weight_decay: float = param(
+        5e-3,
+        "Weight decay",
+        "Pull of the weights towards zero; it keeps noise out of the latent space.",
+        advanced=True,
+        log=True,
+        ge=0,
+        le=1.0,
+    )
     n_hidden: int = param(
         128, "Hidden units", "Width of the layer that attends to neighbours.", advanced=True, ge=2,
         le=2048,

@@ -181,7 +181,7 @@ def look_graph(
         k = min(params.graph_neighbours, len(rows) - 1)
         if k > 0:
             distance, column = cKDTree(points).query(points, k=k + 1)
-            near.append((np.repeat(rows, k + 1), rows[column.ravel()], distance.ravel()))
+            near.append((np.repeat(rows, k + 1), rows[column.ravel()], np.ravel(distance)))
     left, right, distance = (np.concatenate(part) for part in zip(*near, strict=True))
     other = left != right
     left, right, square = left[other], right[other], distance[other] ** 2
