@@ -112,3 +112,15 @@ def test_free_colours_are_none_of_those_in_use():
     assert palette(["a", "b"], taken=[PALETTE[0]]) == {"a": PALETTE[1], "b": PALETTE[2]}
     many = palette([str(i) for i in range(60)])
     assert len(set(many.values())) == 60
+
+
+def test_colours_outlive_saving_and_opening(tmp_path):
+    from napari_stomics.data.store import save_store
+    from napari_stomics.data.study import open_study
+
+    study = pair()
+    made, _ = stored(study, thirds())
+    wanted = {"D1": "#111111", "D2": "#222222", "D3": "#333333"}
+    apply_all(study, colour_changes(study, ["A"], "found", wanted))
+    save_store(study, tmp_path / "study.zarr")
+    assert domain_colours(open_study(tmp_path / "study.zarr"), made, "found") == wanted

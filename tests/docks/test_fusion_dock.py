@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -13,6 +15,7 @@ from napari_stomics.core.registry import registry
 from napari_stomics.docks.domain_edit import METHOD as EDIT
 from napari_stomics.docks.fusion_dock import FusionDock
 from napari_stomics.docks.fusion_live import MOVE
+from napari_stomics.docks.layout import Fold
 from napari_stomics.docks.workbench import workbench
 from napari_stomics.layers.domains import labels_of, parts
 from napari_stomics.layers.tags import tag, tagged
@@ -418,11 +421,90 @@ def test_a_click_on_the_canvas_selects_the_domain(clustered, bench, viewer):
     assert not edit.pick.isChecked()
 
 
+def test_a_press_that_stays_is_a_click_and_one_that_moves_is_not(clustered, viewer):
+    edit, key = clustered.edit, clustered.choice.key
+    layer = parts(viewer, key, "domains")[0]
+    place = layer.data_to_world(layer.data[5])
+    name = labels_of(layer)[5]
+
+    def press(*moves, button=1):
+        event = SimpleNamespace(
+            pos=(10, 10), position=place, modifiers=(), button=button, type="mouse_press"
+        )
+        hand = edit._on_mouse(viewer, event)
+        for pos in moves:
+            next(hand, None)
+            event.type, event.pos = "mouse_move", pos
+        next(hand, None)
+        event.type = "mouse_release"
+        next(hand, None)
+
+    press((40, 40))
+    assert edit.selected() == []
+    press(button=2)
+    assert edit.selected() == []
+    press((12, 11))
+    assert edit.selected() == [name]
+
+
+# -- several sections, windows ---------------------------------------------------------------
+
+
+def test_sections_fused_together_have_one_set_of_domains(opened, bench, viewer, qtbot):
+    form = opened.fusion
+    form.refs.set_value("modalities", ["rna"])
+    form.refs.set_value("others", ["section_2"])
+    opened.domains.params.set_value(opened.domains.params.model(n_domains=3, members=3))
+    opened.live.start()
+    settled(opened, bench, qtbot)
+    layers = tagged(viewer, role="live", part="domains")
+    assert {tag(q)["section"] for q in layers} == {"section_1", "section_2"}
+    shown = opened.live.answer.domains.labels
+    opened.live.keep()
+    finish(qtbot, bench)
+    found = opened.choice.result
+    assert found.sections == ("section_1", "section_2")
+    assert (found.labels == shown).all()
+    assert len(parts(viewer, opened.choice.key, "domains")) == 2
+    opened.edit.table.select(["D1", "D2"])
+    opened.edit.merge.click()
+    finish(qtbot, bench)
+    for layer in parts(viewer, opened.choice.key, "domains"):
+        assert set(labels_of(layer)) == {"D1", "D3"}
+    both = [bench.session.study.section(f"section_{i}").table("rna") for i in (1, 2)]
+    assert len({tuple(table.uns[f"{opened.choice.key}_colors"]) for table in both}) == 1
+
+
+def test_another_study_ends_the_preview_and_is_offered(live, opened, bench, viewer, qtbot):
+    live.sliders.steps.slider.setValue(9)
+    live.ask()
+    bench.session.open(small_simulation(n_sections=1).study)
+    finish(qtbot, bench)
+    assert live.answer is None
+    assert not tagged(viewer, role="live")
+    assert opened.fusion.refs.values()["section"] == "section_1"
+    assert "others" not in opened.fusion.refs.values() or not opened.fusion.refs.values()["others"]
+
+
+def test_the_window_closed_while_it_runs(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer()
+    bench = workbench(viewer)
+    dock = FusionDock(viewer)
+    viewer.window.add_dock_widget(dock)
+    bench.session.open(small_simulation().study)
+    dock.live.start()
+    job = bench.runner.active()[0]
+    viewer.close()
+    qtbot.waitUntil(lambda: not job.is_active)
+    assert bench.session.results() == []
+
+
 # -- comparison and factors ------------------------------------------------------------------
 
 
 def test_comparison_counts_scores_and_matches_colours(clustered, bench, viewer, qtbot):
     compare, key = clustered.compare, clustered.choice.key
+    next(fold for fold in clustered.findChildren(Fold) if fold.content.isAncestorOf(compare)).open()
     found = clustered.choice.result
     truth = bench.session.study.section("section_1").labels()
     assert compare.other.currentText() != key

@@ -68,9 +68,17 @@ class DomainComparePanel(QWidget):
         self.other.setEnabled(bool(names))
         self.show_comparison()
 
+    def showEvent(self, event: Any) -> None:
+        """Compare now that somebody looks."""
+        super().showEvent(event)
+        self.show_comparison()
+
     def show_comparison(self) -> None:
-        """Count how often the two meet, and score it."""
-        found, truth = self._choice.result, self._truth()
+        """Count how often the two meet, and score it; put off while nobody looks."""
+        found = self._choice.result
+        if found is not None and not self.isVisible():
+            return
+        truth = self._truth()
         there = found is not None and truth is not None
         self.match.setEnabled(there)
         self.table.setVisible(there)
