@@ -142,6 +142,19 @@ def test_spots_without_a_modality_keep_their_place(inputs):
     assert np.isfinite(made.disagreement[rows]).all()
 
 
+def test_depths_of_sections_do_not_make_domains_by_default():
+    both = np.concatenate([LABELS, LABELS])
+    x = counts(both, 40, 6, effect=2.0)
+    rng = np.random.default_rng(7)
+    gain = np.exp(rng.normal(size=40) * 1.2)
+    x[len(LABELS) :] = rng.poisson(x[len(LABELS) :] * gain)
+    two = inputs_of(block("rna", x), sections=2)
+    made = quiet(fuse_joint_nmf, two, JointNmfParams(n_factors=6))
+    plain = quiet(fuse_joint_nmf, two, JointNmfParams(n_factors=6, batch="none"))
+    assert (plain.values >= 0).all()
+    assert same_groups(made.values, both) > same_groups(plain.values, both) + 0.1
+
+
 def test_it_repeats_to_the_bit(inputs):
     first = quiet(fuse_joint_nmf, inputs, JointNmfParams(n_factors=5))
     again = quiet(fuse_joint_nmf, inputs, JointNmfParams(n_factors=5))

@@ -13,7 +13,7 @@ from napari_stomics.core.fusion import Embedding, FusionInputs, Loadings
 from napari_stomics.core.jobs import JobContext, limited_threads
 from napari_stomics.core.params import param
 from napari_stomics.core.registry import method
-from napari_stomics.methods.fusion.batch import BatchParams
+from napari_stomics.methods.fusion.batch import BatchMethod, BatchParams
 from napari_stomics.methods.fusion.blocks import read_weights
 from napari_stomics.methods.fusion.graph import diffuse, walk
 from napari_stomics.methods.fusion.hals import hals, settled, svd_start
@@ -56,6 +56,14 @@ class JointNmfParams(NonnegativeParams, BatchParams):
         "they are.",
         ge=0,
         le=50,
+    )
+    batch: BatchMethod = param(
+        "centre",
+        "Correction between sections",
+        "What is not negative cannot be centred within each section before the fit, so the factors "
+        "are, after it (centre) or by mutual nearest neighbours or Harmony (a library, extra "
+        "'batch'); none leaves them non-negative. With one section this does nothing.",
+        advanced=True,
     )
     iterations: int = param(200, "Iterations", "Most iterations.", advanced=True, ge=1, le=10_000)
     tolerance: float = param(
