@@ -153,8 +153,10 @@ def align_fgw(inputs: SpotPair, params: FGWParams, ctx: JobContext) -> Transport
         If the sections cannot be compared, what to start from is not there, or
         constraints contradict each other.
     """
+    from napari_stomics.methods.alignment._torch import check_device
     from napari_stomics.methods.alignment.solve import Run
 
+    check_device(params.device)
     check_pair(inputs, ctx)
     ctx.step(0.0, "Comparing features")
     space = compare_features(inputs, feature_options(params, inputs), ctx.part(0.0, 0.2))

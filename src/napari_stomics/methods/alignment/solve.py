@@ -254,7 +254,9 @@ class Run:
         options = ProximalOptions(
             tau, mass, params.epsilon, params.iterations, params.tolerance, inner
         )
-        return solve_proximal(problem, start, options, self.ctx.part(0.5, 1.0), self._watch(placed))
+        return solve_proximal(
+            problem, start, options, self.ctx.part(0.5, 1.0), self._watch(placed), params.device
+        )
 
     def _strict(self, answer: Answer) -> Answer:
         """The answer at exact marginals."""
