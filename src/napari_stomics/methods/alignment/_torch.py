@@ -16,8 +16,14 @@ from napari_stomics.methods.alignment.structure import FusedProblem
 Floats = NDArray[np.floating[Any]]
 
 
-def check_device(device: str) -> None:
-    """Refuse a device that is not there.
+def usable_device(device: str) -> str:
+    """Return the device to run on.
+
+    Parameters
+    ----------
+    device
+        ``cpu``; ``cuda`` for the GPU; ``auto`` for the GPU where torch sees one.
+        Torch is imported only for the latter two.
 
     Raises
     ------
@@ -25,11 +31,22 @@ def check_device(device: str) -> None:
         If a GPU is asked for and torch sees none.
     """
     if device == "cpu":
-        return
-    import torch
+        return device
+    try:
+        import torch
 
-    if not torch.cuda.is_available():
-        raise UserError("torch finds no CUDA device here.", "Choose 'cpu'; the answer is the same.")
+        seen = torch.cuda.is_available()
+    except ImportError:
+        seen = False
+    if device == "auto":
+        return "cuda" if seen else "cpu"
+    if device.startswith("cuda") and not seen:
+        raise UserError(
+            "torch sees no CUDA device on this machine.",
+            "Choose the device 'cpu' (or 'auto'): the answer is the same. For a GPU, install a "
+            "CUDA build of torch and the driver of the card.",
+        )
+    return device
 
 
 def torch_steps(
@@ -74,6 +91,7 @@ class _Problem:
         self.cost, self.p, self.q = (self.array(x) for x in (problem.cost, problem.p, problem.q))
         held = problem.held or tuple(np.zeros(k, bool) for k in band.shape)
         self.held = tuple(self.array(h, torch.bool) for h in held)
+        self.marginals = tuple(zip(self.held, (self.p, self.q), strict=True))
         self.sides = [
             (self.array(d.factors), self.array(d.core)) for d in (problem.source, problem.target)
         ]
@@ -136,7 +154,8 @@ class _Problem:
         """The kernel scaled towards the marginals; ``g`` is moved on in place."""
         torch = self.torch
         power = 1.0 if np.isinf(options.tau) else options.tau / (options.tau + options.epsilon)
-        powers = [torch.where(held, 1.0, power) for held in self.held]
+        # Of two numbers torch.where would make single precision.
+        powers = [torch.where(held, 1.0, torch.full_like(a, power)) for held, a in self.marginals]
         shifted = logk + g[self.j]
         top = self.p.new_full((self.shape[0],), -torch.inf)
         top = top.scatter_reduce(0, self.i, shifted, "amax")
