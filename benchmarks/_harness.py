@@ -155,6 +155,7 @@ def run_isolated(
     target: str,
     *args: Any,
     imports: Iterable[str] = (),
+    warm: tuple[Any, ...] | None = None,
     threads: int = 1,
     timeout: float = 1800.0,
     **kwargs: Any,
@@ -168,6 +169,10 @@ def run_isolated(
     imports
         Modules to import before the clock starts and the memory baseline is read; libraries
         that the function imports itself and that are not named here are counted in.
+    warm
+        Arguments of a small call of the same function that is made first and not measured, so
+        that what libraries load when they are first used (compiled kernels, mostly) is not
+        counted as the function's.
     threads
         Threads of BLAS, OpenMP, numba and torch.
     timeout
@@ -184,7 +189,7 @@ def run_isolated(
     environment = os.environ | {f"{name}_NUM_THREADS": str(threads) for name in names}
     with tempfile.TemporaryDirectory() as folder:
         request, answer = Path(folder, "request"), Path(folder, "answer")
-        request.write_bytes(pickle.dumps((target, args, kwargs, tuple(imports), threads)))
+        request.write_bytes(pickle.dumps((target, args, kwargs, tuple(imports), warm, threads)))
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks._harness", str(request), str(answer)],
             cwd=ROOT,
@@ -205,7 +210,7 @@ def run_isolated(
 
 
 def _child(request: str, answer: str) -> None:
-    target, args, kwargs, imports, threads = pickle.loads(Path(request).read_bytes())
+    target, args, kwargs, imports, warm, threads = pickle.loads(Path(request).read_bytes())
     for name in imports:
         importlib.import_module(name)
     if "torch" in sys.modules:
@@ -214,6 +219,8 @@ def _child(request: str, answer: str) -> None:
     call = getattr(importlib.import_module(module), function)
     outcome: Any
     try:
+        if warm is not None:
+            call(*warm)
         cost = _measure(lambda: call(*args, **kwargs))
         outcome = (cost.result, cost.cpu_s, cost.peak_mb, cost.seconds)
     except DataMissing as error:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from napari_stomics.core.plans import AlignmentState
 from napari_stomics.core.presets import Preset
 from napari_stomics.docks.alignment_dock import AlignmentDock
 from napari_stomics.docks.workbench import workbench
 from napari_stomics.layers.section import find_section
-from napari_stomics.layers.tags import section_placement, tagged
+from napari_stomics.layers.tags import section_placement, tag, tagged
 from tests.docks.alignment_double import KEY, SEEN, DoubleParams, install
 from tests.docks.desk import finish, registered, two_sections
 from tests.layers.studies import grid, turned
@@ -292,6 +293,46 @@ def test_what_looks_into_the_plan_is_read_when_it_is_opened(dock, bench, viewer,
     finish(qtbot, bench)
     assert views.partners.run is None
     dock.form.choose_pair("A", "B")
+
+
+def test_undone_while_it_is_painted_nothing_of_it_stays(dock, bench, viewer, qtbot):
+    before = world(viewer, "B").copy()
+    choose(dock, iterations=3)
+    bench.session.committed.connect(lambda *_: QTimer.singleShot(0, bench.undo))
+    painted = []
+    viewer.layers.events.inserted.connect(lambda event: painted.append(event.value))
+    click(qtbot, dock.run.run)
+    finish(qtbot, bench)
+    assert bench.session.results() == []
+    assert tagged(viewer, role=("result", "live")) == []
+    np.testing.assert_array_equal(world(viewer, "B"), before)
+    assert bench.live == ("", "")
+    assert "not been aligned" in dock.answer.verdict.text()
+    bench.redo()
+    assert {tag(q)["part"] for q in tagged(viewer, role="result")} >= {"arrows", "entropy"}
+    np.testing.assert_allclose(world(viewer, "B"), grid(), atol=1e-6)
+
+
+def test_a_state_that_comes_before_the_layers_are_taken_over_is_shown_after(
+    dock, bench, viewer, qtbot
+):
+    shown = dock.show_live
+    shown.begin("B", "A")
+    for shift in (20.0, 50.0):
+        near = grid() + shift
+        shown.show(AlignmentState("solve", 1, near, near + 3.0))
+    qtbot.waitUntil(lambda: any(q.visible for q in tagged(viewer, role="live")))
+    np.testing.assert_allclose(world(viewer, "B"), grid() + 50.0)
+    shown.begin("B", "A")  # it goes on
+    assert len(tagged(viewer, role="live")) == 1
+    shown.end()
+    assert tagged(viewer, role="live") == []
+    shown.begin("B", "A")
+    shown.show(AlignmentState("solve", 1, grid(), grid()))
+    shown.end()  # before anything was taken over
+    qtbot.wait(30)
+    np.testing.assert_array_equal(world(viewer, "B"), grid() + np.array([300.0, 0.0]))
+    assert bench.live == ("", "")
 
 
 # -- wrong order -----------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 from qtpy.QtWidgets import QWidget
 
 from napari_stomics.docks import job_thread
+from napari_stomics.docks.job import STATES_AT_LEAST_S
 from napari_stomics.docks.job_thread import Mailbox, Orders
 from napari_stomics.docks.jobs import STATES_EVERY_S, JobRunner, JobState, job_runner
 
@@ -159,7 +160,7 @@ def test_states_that_are_slow_to_show_come_less_often(qtbot, runner):
     qtbot.waitUntil(lambda: len(shown) >= 4, timeout=10_000)
     job.cancel()
     gaps = [b - a for a, b in itertools.pairwise(shown)]
-    assert min(gaps) >= 0.19
+    assert min(gaps) >= STATES_AT_LEAST_S - 0.01
 
 
 def test_without_anybody_looking_no_state_is_made(qtbot, runner):

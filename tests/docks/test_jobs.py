@@ -674,3 +674,68 @@ def test_the_module_needs_no_display():
 
     code = "import napari_stomics.docks.job_thread, sys; sys.exit('qtpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_commit_in_pieces_lets_the_event_loop_turn_between_them(qtbot, runner, log):
+    told = []
+
+    def commit(result):
+        for i in range(3):
+            told.append((i, result))
+            QTimer.singleShot(0, lambda: told.append("turn"))
+            yield
+
+    job = run(qtbot, runner, lambda ctx: "answer", on_done=commit)
+    steps = [each for each in told if each != "turn"]
+    assert steps == [(0, "answer"), (1, "answer"), (2, "answer")]
+    assert told.index("turn") < told.index((1, "answer"))
+    assert log.of(job)[-2:] == ["succeeded", "finished"]
+    assert log.results == ["answer"]
+
+
+@pytest.mark.parametrize("order", ["cancel", "newer"])
+def test_a_commit_in_pieces_is_finished_once_it_has_begun(order, qtbot, runner, log):
+    done = []
+
+    def commit(result):
+        yield
+        if order == "cancel":
+            job.cancel()
+        else:
+            runner.start(lambda ctx: "newer", title="Newer", kind=job.kind)
+        yield
+        done.append(result)
+
+    job = runner.start(lambda ctx: "older", title="Older", kind="test", on_done=commit)
+    qtbot.waitUntil(lambda: not runner.active())
+    assert done == ["older"]
+    assert log.endings(job) == ["succeeded"]
+
+
+def test_a_commit_that_fails_in_a_later_piece_has_failed(qtbot, runner, log):
+    def commit(result):
+        yield
+        raise UserError("No room.", "Make some.")
+
+    job = run(qtbot, runner, lambda ctx: 1, on_done=commit)
+    assert log.endings(job) == ["failed"]
+    assert str(job.error.message) == "No room."
+    assert job.error.__traceback__ is None
+
+
+def test_a_commit_in_pieces_ends_with_the_window(qtbot, log, runner):
+    done = []
+
+    def commit(result):
+        try:
+            while True:
+                yield
+        finally:
+            done.append(result)
+
+    job = runner.start(lambda ctx: 1, title="Long", kind="test", on_done=commit)
+    qtbot.waitUntil(lambda: job._pieces is not None)
+    runner.stop_all()
+    assert done == [1]
+    assert not job.is_active
+    assert log.endings(job) == ["cancelled"]

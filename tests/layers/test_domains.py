@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
-from napari_stomics.core.fusion import Domains, Embedding, Loadings
+from napari_stomics.core.fusion import Embedding, Loadings
 from napari_stomics.data.changes import apply_all
 from napari_stomics.data.domain_colours import colour_changes, domain_colours
 from napari_stomics.data.embeddings import write_domains
@@ -27,26 +27,10 @@ from napari_stomics.layers.palette import hex_rgba
 from napari_stomics.layers.results import paint, unpaint
 from napari_stomics.layers.section import add_section
 from napari_stomics.layers.tags import tag, tagged
+from tests.layers.halves import halves
 from tests.layers.studies import grid, pair
 
 PARTS = ("domains", "entropy", "stability")
-
-
-def halves(study, sections=("A",)):
-    n = len(grid())
-    ids = np.concatenate([study.section(name).ids for name in sections])
-    labels = np.tile(np.where(np.arange(n) < n // 2, "D1", "D2"), len(sections)).astype(object)
-    return Domains(
-        section=sections[0],
-        ids=ids,
-        labels=labels,
-        names=("D1", "D2"),
-        probabilities=np.full((len(ids), 2), 0.5),
-        entropy=np.linspace(0, 1, len(ids)),
-        stability=np.ones(len(ids)),
-        sections=sections,
-        of=np.repeat(np.arange(len(sections)), n),
-    )
 
 
 @pytest.fixture

@@ -104,6 +104,7 @@ def to_um_matrix(layer):
 
 def test_arrows_lead_from_spots_to_barycentres_and_are_never_made_anew(viewer, live):
     arrows, added = live.arrows, []
+    live.prepare()
     viewer.layers.events.inserted.connect(lambda event: added.append(event.value))
     viewer.layers.events.removed.connect(lambda event: added.append(event.value))
     positions = grid()
@@ -340,6 +341,20 @@ def test_fitted_leaves_out_what_is_not_known():
     moved = turned().apply(grid())
     moved[4] = np.nan
     np.testing.assert_allclose(fitted(grid(), moved).matrix, turned().matrix, atol=1e-9)
+
+
+def test_taken_over_piece_by_piece_each_does_a_part(viewer, live):
+    seen = [(live.arrows in viewer.layers, live._moved) for _ in live.preparing()]
+    assert seen[0] == (True, False)  # the new layer first, and nothing else in that piece
+    assert live._moved
+    pieces = live.showing(state(grid() + 4, grid() + 9))
+    next(pieces)
+    np.testing.assert_allclose(world(find_section(viewer, "B").spots), grid() + 4)
+    assert not live.arrows.visible  # the first arrows have a piece of their own
+    live.close()
+    assert list(pieces) == []  # closed in between, it does no more
+    assert not live.arrows.visible
+    np.testing.assert_allclose(world(find_section(viewer, "B").spots), grid())
 
 
 def test_many_spots_have_a_fixed_subset_of_arrows():

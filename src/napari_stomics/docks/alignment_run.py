@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from functools import cache
 from typing import Any
 
 from qtpy.QtCore import Signal
@@ -92,6 +93,8 @@ class RunPanel(QWidget):
         """Say what can be done now, and what a run would cost."""
         running = self.is_running
         ready = self._form.ready
+        if ready:
+            _import_soon()
         self.run.setEnabled(ready and not running)
         self.run.setText(_run_text(ready, running))
         self.cost.setText("" if running else self._cost())
@@ -147,7 +150,7 @@ class RunPanel(QWidget):
         self.refresh()
 
     def _launch(self, step: Step) -> None:
-        self.job = self._bench.start(step, first=self._show.put_back, states=True)
+        self.job = self._bench.start(step, self._show.clear, first=self._show.put_back, states=True)
         self.changed.emit()
         self.show_curves([], [])
         self._show.begin(str(step.inputs["source"]), str(step.inputs["target"]))
@@ -191,6 +194,20 @@ class RunPanel(QWidget):
             self.phase.setText("")
             self.refresh()
             self.changed.emit()
+
+
+@cache
+def _import_soon() -> None:
+    """Import what the first run needs, once, while the user reads the form."""
+    import threading
+
+    def load() -> None:
+        import scipy.spatial  # noqa: F401
+
+        import napari_stomics.layers.live_alignment
+        import napari_stomics.layers.results  # noqa: F401
+
+    threading.Thread(target=load, name="stomics-import", daemon=True).start()
 
 
 def is_alignment(kind: str) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
 
 CANCEL_GRACE_S = 0.1
 """How long a cancelled function may take to notice before the user is told all the same."""
+
+
+STATES_EVERY_S = 1 / 15
+"""Intermediate states are handed on at most this often."""
+
+STATES_SHARE = 0.5
+"""At most this share of the GUI's time goes into showing them ..."""
+
+STATES_AT_LEAST_S = 1 / 6
+"""... as long as they come this often; only where one takes longer than this are they rarer."""
 
 
 class JobState(Enum):
@@ -68,7 +79,10 @@ class Job:
         self._next_state = 0.0
         self._shown_at: float | None = None
         self._committing = False
+        self._pieces: Generator[None, None, object] | None = None
+        self._result: Any = None
         self._notify = True
+        self._quiet = False
         self._activity: ActivityBar | None = None
         self._activity_shown = 0.0
         self._on_done: Callable[[Any], object] | None = None
@@ -123,3 +137,28 @@ class Job:
         """Ask it to stop and keep what it has, where its method can. Any thread may call it."""
         self._orders.finish.set()
         self._orders.go_on.set()
+
+    # -- how often its states are shown --------------------------------------------------------
+
+    def _wants_state(self, late_by: float, last: bool) -> bool:
+        """Whether it is time to show a state; ``late_by`` is what the loop waits anyhow."""
+        now = time.monotonic()
+        if self._shown_at is not None:
+            # What the loop was late by went into drawing the state before.
+            late = now - self._shown_at - late_by
+            self._next_state = max(self._next_state, self._shown_at + _spaced(late))
+            self._shown_at = None
+        return self.is_active and (now >= self._next_state or last)
+
+    @contextmanager
+    def _showing_state(self) -> Iterator[None]:
+        """Within the block a state is shown: the next one waits accordingly."""
+        began = time.monotonic()
+        yield
+        self._shown_at = began
+        self._next_state = began + max(STATES_EVERY_S, _spaced(time.monotonic() - began))
+
+
+def _spaced(took: float) -> float:
+    """Seconds from one state to the next, where showing one takes so long."""
+    return max(min(took / STATES_SHARE, STATES_AT_LEAST_S), took * 1.2)

@@ -10,7 +10,7 @@ import logging
 import os
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
@@ -20,18 +20,15 @@ from qtpy.QtWidgets import QDockWidget, QWidget
 
 from napari_stomics.core.errors import JobCancelled
 from napari_stomics.docks.activity import ActivityBar
-from napari_stomics.docks.job import CANCEL_GRACE_S, Job, JobState
+from napari_stomics.docks.job import CANCEL_GRACE_S, STATES_EVERY_S, Job, JobState
 from napari_stomics.docks.job_thread import Ending, JobFunction, Mailbox, forget_frames, launch
 from napari_stomics.docks.messages import show_failure, show_warning
 
 POLL_MS = 34
 """Mailboxes are read this often, so progress reaches the GUI at most 30 times a second."""
 
-STATES_EVERY_S = 1 / 15
-"""Intermediate states are handed on at most this often."""
-
-STATES_SHARE = 0.5
-"""At most this share of the GUI's time goes into showing them."""
+PIECE_PAUSE_MS = 3
+"""Between two pieces of a commit the window takes events and draws."""
 
 ACTIVITY_AFTER_S = 0.3
 """Jobs shorter than this never flash up in the activity dock."""
@@ -44,7 +41,8 @@ MAX_NOTIFICATIONS = 3
 
 _log = logging.getLogger(__name__)
 
-__all__ = ["CANCEL_GRACE_S", "Job", "JobRunner", "JobState", "job_runner", "window_is_open"]
+__all__ = ["CANCEL_GRACE_S", "STATES_EVERY_S", "Job", "JobRunner", "JobState", "job_runner"]
+__all__ += ["window_is_open"]
 
 
 class JobRunner(QObject):
@@ -103,6 +101,10 @@ class JobRunner(QObject):
         self._timer = QTimer(self)
         self._timer.setInterval(POLL_MS)
         self._timer.timeout.connect(self._poll)
+        self._next_piece = QTimer(self)
+        self._next_piece.setSingleShot(True)
+        self._next_piece.setInterval(PIECE_PAUSE_MS)
+        self._next_piece.timeout.connect(self._go_on)
         app = QCoreApplication.instance()
         if app is not None:
             app.aboutToQuit.connect(self.stop_all)
@@ -136,7 +138,8 @@ class JobRunner(QObject):
             of one kind only the newer can answer.
         on_done
             Called with the result on the GUI thread: the place to commit it. If
-            it raises, the job has failed.
+            it raises, the job has failed. Where it is a generator the event loop turns
+            after each of its pieces, and the job ends, in whatever way, after the last one.
         on_failed
             Called with the error on the GUI thread.
         owner
@@ -146,7 +149,7 @@ class JobRunner(QObject):
         states
             Whether anybody looks at intermediate states; see :attr:`state_shown`.
         quiet
-            Show no notifications: the caller tells what went wrong.
+            Show neither notifications nor activity: the caller tells how it goes.
         """
         if QThread.currentThread() is not self.thread():
             raise RuntimeError("Jobs are started from the GUI thread.")
@@ -157,6 +160,7 @@ class JobRunner(QObject):
         job = Job(title, kind)
         job._on_done, job._on_failed = on_done, on_failed
         job._notify = self._notify and not quiet
+        job._quiet = quiet
         cap = threads if threads is not None else min(2, os.cpu_count() or 1)
         launch(function, job._mailbox, threads=cap, name=str(job.id), states=states)
         if owner is not None:
@@ -189,7 +193,10 @@ class JobRunner(QObject):
         """Cancel every job and report each as cancelled now; nothing comes after that."""
         for job in list(self._active):
             job.cancel()
-            if not job._committing:
+            if job._pieces is not None and job.id not in self._serving:
+                job._pieces.close()
+                self._end_cancelled(job)
+            elif not job._committing:
                 self._end_cancelled(job)
 
     def _window_destroyed(self) -> None:
@@ -214,7 +221,7 @@ class JobRunner(QObject):
 
     def _serve(self, job: Job) -> None:
         box = job._mailbox
-        if box is None:
+        if box is None or job._pieces is not None:
             return
         ending = box.ending  # read first: all that was said before it is then in the box
         self._pass_warnings(job, box)
@@ -245,24 +252,15 @@ class JobRunner(QObject):
         if latest is not None:
             job.fraction, job.message = latest
             self.progress.emit(job, *latest)
-        if self._show_activity and job.seconds >= ACTIVITY_AFTER_S:
+        if self._show_activity and not job._quiet and job.seconds >= ACTIVITY_AFTER_S:
             self._show_in_activity_dock(job)
 
     def _pass_state(self, job: Job, box: Mailbox, last: bool) -> None:
         """Hand on the latest state; what came between is skipped on purpose."""
-        began = time.monotonic()
-        if job._shown_at is not None:
-            # What the loop was late by went into drawing the state before.
-            late = began - job._shown_at - POLL_MS / 1000
-            job._next_state = max(job._next_state, job._shown_at + late / STATES_SHARE)
-            job._shown_at = None
-        if not job.is_active or (began < job._next_state and not last):
-            return
-        for state in box.take_state():
-            self.state_shown.emit(job, state)
-            took = time.monotonic() - began
-            job._shown_at = began
-            job._next_state = began + max(STATES_EVERY_S, took / STATES_SHARE)
+        if job._wants_state(late_by=POLL_MS / 1000, last=last):
+            for state in box.take_state():
+                with job._showing_state():
+                    self.state_shown.emit(job, state)
 
     def _show_in_activity_dock(self, job: Job) -> None:
         now = time.monotonic()
@@ -280,16 +278,49 @@ class JobRunner(QObject):
     def _end_succeeded(self, job: Job, result: Any) -> None:
         job._committing = True
         try:
-            if job._on_done is not None:
-                job._on_done(result)
+            pieces = job._on_done(result) if job._on_done is not None else None
+            if isinstance(pieces, Generator):
+                next(pieces)
+                job._pieces, job._result = pieces, result
+                self._next_piece.start()
+                return
+        except StopIteration:
+            pass
         except Exception as error:
-            text = traceback.format_exc()
-            forget_frames(error)
-            self._end_failed(job, error, text)
+            self._end_uncommitted(job, error)
             return
+        self._end_committed(job, result)
+
+    def _go_on(self) -> None:
+        """Do the next piece of each commit that is under way."""
+        for job in list(self._active):
+            pieces = job._pieces
+            if pieces is None or job.id in self._serving:
+                continue
+            if not self._is_open():
+                self.stop_all()
+                return
+            self._serving.add(job.id)
+            try:
+                next(pieces)
+            except StopIteration:
+                self._end_committed(job, job._result)
+            except Exception as error:
+                self._end_uncommitted(job, error)
+            finally:
+                self._serving.discard(job.id)
+        if any(job._pieces is not None for job in self._active):
+            self._next_piece.start()
+
+    def _end_committed(self, job: Job, result: Any) -> None:
         if self._close(job, JobState.SUCCEEDED):
             self.succeeded.emit(job, result)
             self.finished.emit(job)
+
+    def _end_uncommitted(self, job: Job, error: Exception) -> None:
+        text = traceback.format_exc()
+        forget_frames(error)
+        self._end_failed(job, error, text)
 
     def _end_failed(self, job: Job, error: BaseException, text: str) -> None:
         on_failed = job._on_failed
@@ -318,7 +349,7 @@ class JobRunner(QObject):
             return False
         job.state = state
         job._ended = time.monotonic()
-        job._on_done = job._on_failed = None
+        job._on_done = job._on_failed = job._pieces = job._result = None
         self._active = [other for other in self._active if other is not job]
         # A thread that runs on keeps the mailbox; with it goes the result that nobody wants.
         job._mailbox = None

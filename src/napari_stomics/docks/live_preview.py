@@ -127,8 +127,8 @@ class LivePreview(QWidget):
         known = self._answer.run is not None
         self._ends.setVisible(self.is_busy)
         self.keep.setEnabled(self.outcome is not None and not solving)
-        if solving:
-            text = "Solving again…"
+        if solving and self.job is not None:
+            text = "Solving again…" if self.job.kind == KIND else "Keeping it…"
         elif self.outcome is not None:
             text = f"Not kept yet. {preview_text(self.outcome)}"
         elif self.is_on:
@@ -212,8 +212,7 @@ class LivePreview(QWidget):
         return {"prior": "pinned"}
 
     def _take(self, outcome: Outcome) -> None:
-        self.outcome = outcome
-        self._show.show(final_state(outcome.result, self._basis))
+        self.outcome = outcome  # shown when the job has ended
 
     # -- ending ------------------------------------------------------------------------------
 
@@ -223,10 +222,11 @@ class LivePreview(QWidget):
         if outcome is None:
             return
         self._stop()
-        self._show.put_back()
+        self._from = outcome.run.id
         with told_to_user("Keep alignment"):
-            self._bench.session.commit(outcome)
-        self._show.end()
+            self.job = self._bench.keep(
+                outcome, "Keep alignment", self._show.put_back, self._show.clear
+            )
         self.refresh()
         self.changed.emit()
 

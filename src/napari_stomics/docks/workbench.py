@@ -5,7 +5,7 @@ A dock asks the workbench to do things; it computes nothing and touches no data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -17,6 +17,7 @@ from napari_stomics.docks.autosaver import Autosaver
 from napari_stomics.docks.docking import DOCKS, PLUGIN, is_listed, open_docks
 from napari_stomics.docks.jobs import Job, JobRunner, job_runner, window_is_open
 from napari_stomics.docks.messages import show_info, show_warning, told_to_user
+from napari_stomics.docks.result_show import ResultShow
 from napari_stomics.docks.saver import Saver
 from napari_stomics.docks.stack_show import StackShow
 from napari_stomics.layers.gallery import Gallery, frames, joined
@@ -71,8 +72,7 @@ class Workbench(QObject):
         self._saver = Saver(self)
         self.session.study_changed.connect(self._show_study)
         self.session.section_added.connect(self._show_section)
-        self.session.committed.connect(self._show_result)
-        self.session.reverted.connect(self._hide_result)
+        self._results = ResultShow(self)
 
     # -- opening ---------------------------------------------------------------------------
 
@@ -119,12 +119,11 @@ class Workbench(QObject):
             read, title=title, kind="open", on_done=self.while_open(self.session.open)
         )
 
-    def while_open(self, act: Callable[[Any], object]) -> Callable[[Any], None]:
+    def while_open(self, act: Callable[[Any], object]) -> Callable[[Any], object]:
         """Return what hands a job's result on, unless the window was closed meanwhile."""
 
-        def hand_on(result: Any) -> None:
-            if window_is_open(self.viewer):
-                act(result)
+        def hand_on(result: Any) -> object:
+            return act(result) if window_is_open(self.viewer) else None
 
         return hand_on
 
@@ -156,9 +155,9 @@ class Workbench(QObject):
         step
             The request.
         then
-            Called once the result is in the study.
+            Called once the result is in the study and painted.
         first
-            Called just before that, with the viewer as it was while the job ran.
+            Called just before it is painted, with the viewer as it was while the job ran.
         states
             Whether anybody looks at intermediate states; see :attr:`JobRunner.state_shown`.
 
@@ -169,17 +168,17 @@ class Workbench(QObject):
         """
         study = self.session.study
 
-        def done(outcome: Any) -> None:
+        def done(outcome: Any) -> Iterator[None]:
             if self.session.study is not study:
                 raise UserError(
                     "Another study was opened meanwhile, so the result is dropped.",
                     "Open the former study again and run the step there.",
                 )
-            if first is not None:
-                first()
-            self.session.commit(outcome)
+            yield from self._results.committing(outcome, first)
             if then is not None:
+                yield
                 then()
+                yield
 
         resolved = step.resolve()
         prepared = resolved.collect(study)
@@ -190,6 +189,24 @@ class Workbench(QObject):
             on_done=self.while_open(done),
             threads=job_threads(step.method),
             states=states,
+        )
+
+    def keep(
+        self, outcome: Any, title: str, first: Callable[[], None], then: Callable[[], None]
+    ) -> Job:
+        """Commit a result that was computed before; see :meth:`start`."""
+
+        def done(kept: Any) -> Iterator[None]:
+            yield from self._results.committing(kept, first)
+            yield
+            then()
+            yield
+
+        return self.runner.start(
+            lambda ctx: outcome,
+            title=title,
+            kind=f"keep {outcome.run.id}",
+            on_done=self.while_open(done),
         )
 
     def save(self, path: str | Path | None = None, *, overwrite: bool = False) -> Job | None:
@@ -287,7 +304,7 @@ class Workbench(QObject):
             if source:
                 self.stack.leave()
                 self.leave_comparison()
-            self._lay_out()
+            self.lay_out()
         self.live_changed.emit()
 
     def take_canvas(self, let_go: Callable[[], object]) -> None:
@@ -310,9 +327,9 @@ class Workbench(QObject):
             for name in self.session.section_names:
                 add_section(self.viewer, self.session.study, name)
             for run in self.session.results():
-                self._paint_stored(run)
+                self._results.show_stored(run)
             self._gallery.dismissed = False
-            self._lay_out(fit=False)
+            self.lay_out(fit=False)
             # The saved order comes first; the gallery then keeps it within each section.
             self._restoring = True
             try:
@@ -329,49 +346,21 @@ class Workbench(QObject):
         with told_to_user(f"Show section {name}"):
             add_section(self.viewer, self.session.study, name)
             self._gallery.dismissed = False
-            self._lay_out(fit=False)
+            self.lay_out(fit=False)
             self.viewer.reset_view()
         self.study_opened.emit()
-
-    def _show_result(self, result: Any, run: Any) -> None:
-        from napari_stomics.layers.results import paint
-
-        with told_to_user(f"Show {run.key}"):
-            paint(self.viewer, self.session.study, result, run.key)
-            self._lay_out()
-        self.results_changed.emit()
-
-    def _hide_result(self, result: Any, run: Any) -> None:
-        from napari_stomics.layers.results import unpaint
-
-        former = [r for r in self.session.results() if (r.key, r.kind) == (run.key, run.kind)]
-        with told_to_user(f"Hide {run.key}"):
-            if former and run.kind in ("domains", "embedding"):  # it had replaced another
-                self._paint_stored(former[-1])
-            else:
-                unpaint(self.viewer, self.session.study, result, run.key)
-            self._lay_out()
-        self.results_changed.emit()
 
     def _arrange(self) -> None:
         with told_to_user("Arrange sections"):
             if window_is_open(self.viewer):
                 self._gallery.arrange()
 
-    def _lay_out(self, fit: bool = True) -> None:
+    def lay_out(self, fit: bool = True) -> None:
         """Show sections that nothing registers yet beside each other, all others in one view."""
         study = self.session.study
         groups = [] if self._gallery.dismissed else joined(frames(study), self._live)
         if self._gallery.show(groups) and fit and self.stack.view is None:
             self.viewer.reset_view()
-
-    def _paint_stored(self, run: Any) -> None:
-        from napari_stomics.layers.results import paint
-
-        try:
-            paint(self.viewer, self.session.study, self.session.load_result(run), run.key)
-        except UserError as error:
-            show_warning(str(error), run.key)
 
 
 def job_threads(method: str) -> int | None:

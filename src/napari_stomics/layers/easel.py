@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from napari_stomics.layers.tags import (
     tag,
     tagged,
 )
-from napari_stomics.layers.valued import Values, value_layer
+from napari_stomics.layers.valued import Values, show_bar, value_layer
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -61,23 +62,40 @@ class Easel:
 
     def put(self, part: str, layer: Layer, visible: bool = True) -> None:
         """Add one part, in the place and in the style of its former self."""
+        for _ in self.putting(part, layer, visible):
+            pass
+
+    def putting(self, part: str, layer: Layer, visible: bool = True) -> Iterator[None]:
+        """As :meth:`put`, piece by piece, so that the window can draw in between.
+
+        Napari takes some 50 ms each to add, to remove and to show a layer.
+        """
         set_tag(layer, result=self.key, part=part)
-        layer.visible = visible
+        style = {"visible": visible, **self._styles.get(part, {})}
+        layer.visible = False
+        apply_style(layer, {name: value for name, value in style.items() if name != "visible"})
         former = self._former.pop(part, None)
-        if part in self._styles:
-            apply_style(layer, self._styles[part])
+        self._put.append(layer)
         if former is not None and former in self.viewer.layers:
             index = self.viewer.layers.index(former)
             selected = former in self.viewer.layers.selection
             remove_layers(self.viewer, [former])
+            yield
             self.viewer.layers.insert(index, layer)
             if not selected:
                 self.viewer.layers.selection.discard(layer)
         else:
             self.viewer.add_layer(layer)
-        self._put.append(layer)
+        if style["visible"]:
+            yield
+            layer.visible = True
 
-    def spots(
+    def spots(self, *args: Any, **options: Any) -> None:
+        """Add the spots of a section with one value each; see :meth:`putting_spots`."""
+        for _ in self.putting_spots(*args, **options):
+            pass
+
+    def putting_spots(
         self,
         part: str,
         section: str,
@@ -86,8 +104,8 @@ class Easel:
         title: str,
         visible: bool = True,
         options: dict[str, Any] | None = None,
-    ) -> None:
-        """Add the spots of a section with one value each."""
+    ) -> Iterator[None]:
+        """Add the spots of a section with one value each, piece by piece."""
         layer = value_layer(
             self.study.section(section),
             np.asarray(ids, dtype=object),
@@ -95,9 +113,13 @@ class Easel:
             f"{section}: {title}",
             self.placement(section),
             visible,
+            bar=False,
             **(options or {}),
         )
-        self.put(part, layer, visible)
+        yield
+        yield from self.putting(part, layer, visible)
+        yield
+        show_bar(layer)
 
     def discard_parts(self) -> None:
         """Remove the former parts now; their styles are remembered."""

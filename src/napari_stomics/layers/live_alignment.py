@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from napari_stomics.data.study import Section
 
-MOST_ARROWS = 4000
+MOST_ARROWS = 2000
 """More arrows than these cannot be told apart, and cost time at every frame."""
 
 ROLE = "live"
@@ -90,16 +91,28 @@ class LiveAlignment:
         self._pose: Affine | None = None
         self._moved = False
         self._closed = False
-        # Made before anything runs: a new layer holds the window up for longer than a frame.
+        self._hidden: list[Layer] = []
+        self._prepared = self._pointed = False
         self.arrows = self._new_arrows()
-        self._pointed = False
-        self._hidden = [q for q in tagged(self.viewer, role="result") if self._is_former(q)]
-        for layer in self._hidden:
-            layer.visible = False
-        self._add(self.arrows)
 
     def prepare(self) -> None:
         """Take the layers over where they lie, so that no frame later has to."""
+        for _ in self.preparing():
+            pass
+
+    def preparing(self) -> Iterator[None]:
+        """As :meth:`prepare`, piece by piece: each holds the window up for about 50 ms."""
+        self._prepared = True
+        for layer in [q for q in tagged(self.viewer, role="result") if self._is_former(q)]:
+            self._hidden.append(layer)
+            layer.visible = False
+            yield
+        selection = set(self.viewer.layers.selection)
+        self.viewer.add_layer(self.arrows)
+        yield
+        if selection and self.viewer.layers.selection == {self.arrows}:
+            self.viewer.layers.selection = selection  # it stays with the layer in use
+            yield
         spots = next(iter(tagged(self.viewer, section=self.pair[0], role="spots")), None)
         lies = self._home.apply(self._own)
         if spots is not None and self._is_of_spots(self._remember(spots)):
@@ -110,18 +123,35 @@ class LiveAlignment:
 
     def show(self, state: AlignmentState) -> None:
         """Show one state; a state of other spots than the section has is ignored."""
+        for _ in self.showing(state):
+            pass
+
+    def showing(self, state: AlignmentState) -> Iterator[None]:
+        """As :meth:`show`; with the first arrows in a piece of their own."""
         if self._closed or len(state.positions) != len(self._own):
             return
+        if not self._prepared:
+            yield from self.preparing()
         with self.viewer.dims.events.blocker_all():
             self._move(np.asarray(state.positions, np.float64))
-            if state.barycentres is not None:
-                self._point(state.positions, state.barycentres)
+        if state.barycentres is not None:
+            if not self._pointed:
+                yield
+            if not self._closed:
+                with self.viewer.dims.events.blocker_all():
+                    self._point(state.positions, state.barycentres)
 
     def close(self) -> None:
         """Take the arrows away and put every layer exactly where it was."""
+        self.put_back()
+        remove_layers(self.viewer, [self.arrows])
+
+    def put_back(self) -> None:
+        """Put every layer exactly where it was; the arrows are hidden until :meth:`close`."""
         if self._closed:
             return
         self._closed = True
+        self.arrows.visible = False
         with self.viewer.dims.events.blocker_all():
             for before in self._before.values():
                 if before.layer in self.viewer.layers:
@@ -130,7 +160,6 @@ class LiveAlignment:
         for layer in self._hidden:
             layer.visible = True
         self._hidden.clear()
-        remove_layers(self.viewer, [self.arrows])
 
     def _is_former(self, layer: Layer) -> bool:
         """Whether a layer shows the arrows of a plan, which would be taken for those of now."""
@@ -241,13 +270,15 @@ class LiveAlignment:
         length = np.linalg.norm(gap, axis=1)
         if self.arrows not in self.viewer.layers:
             return  # the user has removed it
-        if not self._pointed:
-            self._pointed = True
-            self.arrows.visible = True
         with self.arrows.events.blocker_all():  # drawn once, with the data
             self.arrows.features = {"length_um": length}
             self.arrows.refresh_colors()
-        _redraw(self.arrows, data)
+        if self._pointed:
+            _redraw(self.arrows, data)
+        else:
+            self._pointed = True
+            self.arrows.data[...] = data
+            self.arrows.visible = True
 
     def _new_arrows(self) -> Vectors:
         """Return the layer of arrows from spots to barycentres, hidden until there is a plan."""
@@ -272,13 +303,6 @@ class LiveAlignment:
             arrows.edge_colormap = "plasma"
             arrows.edge_contrast_limits = (0.0, self._reach)
         return arrows
-
-    def _add(self, layer: Layer) -> None:
-        """Add on top without taking the selection away from the layer in use."""
-        selection = set(self.viewer.layers.selection)
-        self.viewer.add_layer(layer)
-        if selection:
-            self.viewer.layers.selection = selection
 
 
 def fitted(before: Floats, after: Floats, weights: Floats | None = None) -> Affine:

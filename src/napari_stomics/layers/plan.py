@@ -7,6 +7,8 @@ it is asked for. What takes long is worked out by ``plan_values``, in any thread
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -73,11 +75,14 @@ PLAN_LAYERS = (
 )
 
 
-def paint_plan(easel: Easel, result: TransportPlan) -> None:
-    """Put the arrows and the entropy of a plan, and whatever else was shown of it before."""
+def paint_plan(easel: Easel, result: TransportPlan) -> Iterator[None]:
+    """Put the arrows and the entropy of a plan, and whatever else was shown of it before.
+
+    It goes piece by piece, so that the window can draw in between.
+    """
     gene = easel.option("gene")
     former = easel.former_parts
-    _put_arrows(easel, result)
+    yield from _put_arrows(easel, result)
     for name in dict.fromkeys((*_FIRST, *(_owner(part) for part in former))):
         small = len(result.target_ids) <= MANY_TO_REPAINT
         if name in ("", "arrows") or (name == "gene" and not (gene and small)):
@@ -87,8 +92,8 @@ def paint_plan(easel: Easel, result: TransportPlan) -> None:
         except UserError:  # such as disagreement, once no landmark is left out
             continue
         for values in found:
-            visible = name not in _FIRST and values.visible
-            _put(easel, values, visible)
+            yield
+            yield from _put(easel, values, name not in _FIRST and values.visible)
 
 
 def paint_part(
@@ -119,9 +124,9 @@ def paint_part(
     easel = Easel(viewer, study, key)
     try:
         if arrows is not None:
-            _put_arrows(easel, arrows)
+            deque(_put_arrows(easel, arrows), maxlen=0)
         for each in values:
-            _put(easel, each, each.visible)
+            deque(_put(easel, each, each.visible), maxlen=0)
     except KeyError as error:
         easel.discard()
         raise UserError(
@@ -187,8 +192,8 @@ def _raise_marks(viewer: ViewerModel) -> None:
             viewer.layers.move(viewer.layers.index(layer), last + 1)
 
 
-def _put(easel: Easel, values: PartValues, visible: bool) -> None:
-    easel.spots(
+def _put(easel: Easel, values: PartValues, visible: bool) -> Iterator[None]:
+    return easel.putting_spots(
         values.part,
         values.section,
         values.ids,
@@ -199,7 +204,7 @@ def _put(easel: Easel, values: PartValues, visible: bool) -> None:
     )
 
 
-def _put_arrows(easel: Easel, result: TransportPlan) -> None:
+def _put_arrows(easel: Easel, result: TransportPlan) -> Iterator[None]:
     base = easel.placement(result.target)
     known = np.isfinite(result.barycentres).all(axis=1)
     rows = np.flatnonzero(known)
@@ -225,4 +230,5 @@ def _put_arrows(easel: Easel, result: TransportPlan) -> None:
         arrows.edge_color = "entropy"
         arrows.edge_colormap = "plasma"
         arrows.edge_contrast_limits = UNIT
-    easel.put("arrows", arrows)
+    yield
+    yield from easel.putting("arrows", arrows)

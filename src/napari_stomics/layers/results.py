@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,6 +80,21 @@ def paint(viewer: ViewerModel, study: Study, result: Any, key: str) -> list[Laye
     UserError
         If results of this kind cannot be shown, or its section has changed.
     """
+    pieces = painting(viewer, study, result, key)
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as end:
+            return end.value or []
+
+
+def painting(
+    viewer: ViewerModel, study: Study, result: Any, key: str
+) -> Generator[None, None, list[Layer]]:
+    """As :func:`paint`, piece by piece, so that the window can draw in between.
+
+    The section is where it belongs after the first piece.
+    """
     painter = _PAINTERS.get(getattr(result, "kind", ""))
     if painter is None:
         raise UserError(
@@ -89,7 +104,7 @@ def paint(viewer: ViewerModel, study: Study, result: Any, key: str) -> list[Laye
         )
     easel = Easel(viewer, study, key)
     try:
-        painter(easel, result)
+        yield from painter(easel, result) or ()
     except KeyError as error:
         easel.discard()
         raise UserError(
@@ -221,10 +236,14 @@ def source_extent(viewer: ViewerModel, section: str) -> NDArray[np.float64] | No
     return np.array([np.min(boxes, axis=0), np.max(boxes, axis=0)]) if boxes else None
 
 
-def _transport_plan(easel: Easel, result: TransportPlan) -> None:
+def _transport_plan(easel: Easel, result: TransportPlan) -> Iterator[None]:
     if result.registration is not None:
-        move_section(easel.viewer, result.source, result.registration.transform, result.target)
-    paint_plan(easel, result)
+        with (
+            easel.viewer.dims.events.blocker_all()
+        ):  # else all layers are sliced for each that moves
+            move_section(easel.viewer, result.source, result.registration.transform, result.target)
+    yield
+    yield from paint_plan(easel, result)
 
 
 def _label_transfer(easel: Easel, result: LabelTransfer) -> None:
@@ -361,7 +380,7 @@ def label_colours(study: Study, categories: tuple[str, ...]) -> dict[str, str]:
     return palette(sorted(wanted, key=natural))
 
 
-_PAINTERS: dict[str, Callable[[Easel, Any], None]] = {
+_PAINTERS: dict[str, Callable[[Easel, Any], Iterator[None] | None]] = {
     Registration.kind: _registration,
     TransportPlan.kind: _transport_plan,
     LabelTransfer.kind: _label_transfer,

@@ -98,11 +98,14 @@ def value_layer(
     title: str,
     placed: Affine,
     visible: bool,
+    *,
+    bar: bool = True,
     **more: Any,
 ) -> Layer:
     """Return a layer of a section's spots coloured by a value each, in true size.
 
-    Above :data:`~napari_stomics.layers.section.MANY_SPOTS` it is a raster.
+    Above :data:`~napari_stomics.layers.section.MANY_SPOTS` it is a raster. Without ``bar``
+    its colour bar is left to :func:`show_bar`.
     """
     from napari.layers import Image, Points
 
@@ -152,5 +155,12 @@ def value_layer(
         layer.face_colormap = with_missing(shown.colormap)
         layer.face_color = shown.name
         layer.face_contrast_limits = shown.range
-        layer.face_colorbar.visible = True
+        if bar:
+            show_bar(layer)
     return layer
+
+
+def show_bar(layer: Layer) -> None:
+    """Show the colour bar of spots that are coloured by numbers; other layers have none."""
+    if getattr(layer, "face_color_mode", "") == "colormap":
+        layer.face_colorbar.visible = True

@@ -200,3 +200,13 @@ def test_the_search_can_be_cancelled_and_says_how_far_it_is():
     assert len(told) > 20
     with pytest.raises(JobCancelled):
         find_pose(*made.search, ctx=JobContext(is_cancelled=lambda: True))
+
+
+def test_a_pose_is_less_sure_where_its_neighbours_tell_nearly_as_much():
+    """Little tissue and hardly a signal: no other pose comes near, but it may lie spots off."""
+    small = {"seed": 1, "n_spots": 250, "n_domains": 3, "crop": 0.3}
+    weak, clear = (case(**small, rna_effect=effect) for effect in (0.04, 0.25))
+    found = find_pose(*weak.search)
+    assert found.poses[1].score < 0.75 * found.best.score
+    assert not found.sure
+    assert find_pose(*clear.search).sure

@@ -112,3 +112,9 @@ def test_the_gradient_agrees_with_finite_differences(alpha):
         step[edge] = 1e-4
         ahead, behind = fused.gradient(values + step)[1], fused.gradient(values - step)[1]
         assert gradient[edge] == pytest.approx((ahead - behind) / 2e-4, rel=1e-6, abs=1e-6)
+
+
+def test_points_of_a_lattice_are_chosen_alike_whatever_the_rounding():
+    grid = np.stack(np.meshgrid(np.arange(15.0), np.arange(15.0)), -1).reshape(-1, 2)
+    noise = np.random.default_rng(0).normal(0, 1e-12, grid.shape)
+    np.testing.assert_allclose(spread(grid + noise, 40), spread(grid, 40), atol=1e-9)

@@ -124,6 +124,12 @@ class FGWParams(Params):
         "start all of them judge.",
         advanced=True, ge=0, le=100,
     )  # fmt: skip
+    device: Literal["cpu", "auto", "cuda"] = param(
+        "cpu", "Device",
+        "Where the proximal iterations run; the answer is the same. cpu: compiled kernels. cuda: "
+        "torch on an NVIDIA GPU. auto: that GPU where there is one.",
+        advanced=True,
+    )  # fmt: skip
     seed: int = param(0, "Seed", "Of everything that is drawn.", advanced=True, ge=0)
 
 
@@ -150,11 +156,13 @@ def align_fgw(inputs: SpotPair, params: FGWParams, ctx: JobContext) -> Transport
     Raises
     ------
     UserError
-        If the sections cannot be compared, what to start from is not there, or
-        constraints contradict each other.
+        If the sections cannot be compared, what to start from is not there,
+        constraints contradict each other, or a GPU is asked for and not there.
     """
+    from napari_stomics.methods.alignment._torch import usable_device
     from napari_stomics.methods.alignment.solve import Run
 
+    params = params.model_copy(update={"device": usable_device(params.device)})
     check_pair(inputs, ctx)
     ctx.step(0.0, "Comparing features")
     space = compare_features(inputs, feature_options(params, inputs), ctx.part(0.0, 0.2))

@@ -32,6 +32,7 @@ _FALL = 4.5  # the amplitude of waves falls as their number to minus this
 _PAD = 0.3  # of the extent: waves end beyond the tissue
 _AMPLITUDE = 8.0  # pitches of displacement to begin with
 _PATIENCE = 0.7  # factor by which the amplitude falls per step at most
+_COARSE = 2.0  # pitches of blur beyond which too few places are left to judge a bend
 _CLEARLY = 3.0  # times what noise would gain
 _INDEPENDENT = 0.2  # share of averages over neighbourhoods that overlap
 
@@ -176,11 +177,11 @@ def feature_bend(
     Returns
     -------
     Bend or None
-        None where the features do not clearly ask for one: the log-likelihood
-        that it gains must exceed what its waves would gain from noise.
+        None where the features do not clearly ask for one: on a finer scale its gain
+        in log-likelihood must far exceed what its waves would gain from noise.
     """
     ctx = ctx or JobContext()
-    shift, found = np.zeros((len(placed), 2)), None
+    shift, found, asked = np.zeros((len(placed), 2)), None, False
     for number, level in enumerate(levels):
         ctx.step(number / len(levels), f"Bending, {level.waves} waves")
         own = FeatureMap(placed, features[0], level.blur)
@@ -188,7 +189,9 @@ def feature_bend(
         step = _Level(placed, shift, own, other, level)
         found = step.run()
         shift = step.waves.basis(placed) @ found
-    if found is None or not step.telling():
+        # The finest maps see single cells, which no bend brings together.
+        asked = asked or (level.blur <= _COARSE and step.telling())
+    if found is None or not asked:
         return None
     return _as_bend(step.waves, found, placed)
 

@@ -36,8 +36,9 @@ _FINEST = 1.3  # pitches per cell at least
 _BLUR = 0.8  # cells
 _SHIFTS = 4  # per rotation
 _REFINED = 6  # distinct poses that are looked at closely
-
-
+_AROUND = 3  # cells around the best pose where it may just as well lie
+_ASTRAY = 2.0  # cells by which a pose must be wrong to count as wrong
+_DOUBT = 0.05  # probability of that at which a pose is not sure
 _EVIDENCE = 5.0  # nats by which the runner-up must be less likely for its lead to count by half
 
 
@@ -120,7 +121,10 @@ def find_pose(
         ctx.step(0.8 + 0.2 * i / _REFINED, "Looking closely at the best poses")
         close.append(view.climb(candidate, step))
     poses = view.maxima([*close, *maxima[_REFINED:]], step)
-    return PoseSearch(tuple(view.pose(c) for c in poses[:_REFINED]), _margin(view, poses))
+    margin = _margin(view, poses)
+    if not windows:
+        margin = min(margin, UNSURE * _DOUBT / max(view.astray(poses[0]), 1e-9))
+    return PoseSearch(tuple(view.pose(c) for c in poses[:_REFINED]), margin)
 
 
 def _runs(
@@ -151,9 +155,13 @@ def _margin(view: _View, poses: list[_Candidate]) -> float:
     if best <= 0:
         return 0.0
     lead = np.clip((best - second) / best, 0.0, 1.0)
-    told = [-0.5 * np.log1p(-(min(s, 0.999) ** 2)) for s in (best, second)]
-    evidence = max(view.independent * float(told[0] - told[1]), 0.0)
+    evidence = max(view.independent * float(_told(best) - _told(second)), 0.0)
     return float(lead * evidence / (evidence + _EVIDENCE))
+
+
+def _told(score: Any) -> Any:
+    """Nats that one section tells of the other per independent value."""
+    return -0.5 * np.log1p(-(np.clip(score, 0.0, 0.999) ** 2))
 
 
 @dataclass(frozen=True)
@@ -214,9 +222,13 @@ class _View:
             ] = -1.0
         return out
 
+    def _place(self, onto: Floats) -> tuple[float, float]:
+        """Row and column of the scores at which the source's centre comes to lie somewhere."""
+        column, row = (onto - self.fixed.origin) / self.fixed.spacing + (self.turner.side - 1) / 2
+        return float(row), float(column)
+
     def _within(self, shape: tuple[int, ...], window: Window) -> NDArray[np.bool_]:
-        middle = window.pose.apply(self.centre[None])[0]
-        column, row = (middle - self.fixed.origin) / self.fixed.spacing + (self.turner.side - 1) / 2
+        row, column = self._place(window.pose.apply(self.centre[None])[0])
         rows, columns = np.ogrid[: shape[0], : shape[1]]
         reach = max(window.shift / self.fixed.spacing, 1.0)
         return np.asarray((rows - row) ** 2 + (columns - column) ** 2 <= reach**2)
@@ -236,8 +248,7 @@ class _View:
     def _near(self, start: _Candidate, degrees: float, between: bool = False) -> _Candidate:
         """Best shift within a few cells of a candidate, at another angle."""
         values = self._score(degrees, start.mirrored, start.scale)
-        at = (start.onto - self.fixed.origin) / self.fixed.spacing + (self.turner.side - 1) / 2
-        column, row = np.round(at).astype(int)
+        row, column = (round(k) for k in self._place(start.onto))
         r0, c0 = max(row - 3, 0), max(column - 3, 0)
         part = values[r0 : row + 4, c0 : column + 4]
         dr, dc = np.unravel_index(int(part.argmax()), part.shape)
@@ -247,6 +258,25 @@ class _View:
         if between:
             place = self._onto(*_summit(values, row, column))
         return replace(start, score=score, degrees=degrees % 360, onto=place)
+
+    def astray(self, best: _Candidate) -> float:
+        """Probability that the pose lies more than two cells off, not far away.
+
+        What each pose around it tells is its log-likelihood. In a section
+        without much structure, or along a layer, many tell nearly as much.
+        """
+        row, column = self._place(best.onto)
+        r0, c0 = (max(round(k) - _AROUND, 0) for k in (row, column))
+        turned = np.rad2deg(self.fixed.spacing / self.radius)
+        told, off = [], []
+        for k in range(-_AROUND, _AROUND + 1):
+            values = self._score(best.degrees + k * turned, best.mirrored, best.scale)
+            part = values[r0 : round(row) + _AROUND + 1, c0 : round(column) + _AROUND + 1]
+            rows, columns = np.ogrid[: part.shape[0], : part.shape[1]]
+            told.append(self.independent * _told(part).ravel())
+            off.append(((rows + r0 - row) ** 2 + (columns + c0 - column) ** 2 + k**2).ravel())
+        weight = np.exp(np.concatenate(told) - max(float(t.max()) for t in told))
+        return float(weight[np.concatenate(off) >= _ASTRAY**2].sum() / weight.sum())
 
     def nothing(self, windows: tuple[Window, ...]) -> _Candidate:
         """What is left where no pose scores: the window's, or the centres on each other."""

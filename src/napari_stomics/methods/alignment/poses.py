@@ -89,8 +89,9 @@ class PoseSearch:
         Local optima of the search, at most a handful.
     margin
         Lead of the best pose over the runner-up as a share of its score, in
-        [0, 1]. Below :data:`UNSURE` another pose explains the features nearly
-        as well.
+        [0, 1]; less where poses around it tell nearly as much, so that it may
+        lie some spots off. Below :data:`UNSURE` another pose explains the
+        features nearly as well.
     """
 
     poses: tuple[Pose, ...]

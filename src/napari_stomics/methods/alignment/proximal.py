@@ -25,7 +25,7 @@ from napari_stomics.methods.alignment.structure import FusedProblem
 Floats = NDArray[np.floating[Any]]
 Flags = NDArray[np.bool_]
 
-_FLOOR = 1e-250  # an edge that has lost its mass may still win it back
+FLOOR = 1e-250  # an edge that has lost its mass may still win it back
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def proximal_steps(
     while True:
         gradient, objective = problem.gradient(values)
         yield values, objective + _price(problem, values, options.tau), change
-        logk = np.log(np.maximum(values, _FLOOR)) - gradient / options.epsilon
+        logk = np.log(np.maximum(values, FLOOR)) - gradient / options.epsilon
         after = scale(
             logk,
             options.epsilon,
@@ -184,6 +184,7 @@ def solve_proximal(
     options: ProximalOptions,
     ctx: JobContext | None = None,
     watch: Watch | None = None,
+    device: str = "cpu",
 ) -> Solution:
     """Run proximal steps until the plan settles.
 
@@ -195,6 +196,8 @@ def solve_proximal(
         Progress, cancelling and finishing early.
     watch
         Sees every iteration.
+    device
+        ``cpu``: compiled kernels; any other name of a torch device: torch.
 
     Returns
     -------
@@ -204,7 +207,12 @@ def solve_proximal(
     ctx = ctx or JobContext()
     trace = _Trace()
     converged, reason, values = False, "", start
-    for step, (values, objective, change) in enumerate(proximal_steps(problem, start, options)):
+    steps = proximal_steps(problem, start, options)
+    if device != "cpu":
+        from napari_stomics.methods.alignment._torch import torch_steps
+
+        steps = torch_steps(problem, start, options, device)
+    for step, (values, objective, change) in enumerate(steps):
         trace.objective.append(objective)
         trace.errors.append(problem.marginal_error(values))
         ctx.step(step / max(options.iterations, 1), f"FGW iteration {step}")

@@ -27,6 +27,7 @@ _FALL = 0.55  # from one level of smoothing to the next
 _STEPS = 12  # per level
 _ENOUGH = 0.01  # pitches: a step below this ends a level
 _SPOTS = 6000  # source spots that are compared at most
+_CLEARER = 0.005  # score by which a pose improved without wide smoothing must be better
 _RIM = 0.35  # filling of the kernel below which a place does not count
 
 
@@ -65,9 +66,19 @@ class PoseRefiner:
         return self.level(sigma or _FINEST * self.pitch).score(pose)
 
     def refine(self, pose: Pose, *, model: Model = "rigid", reach: float = 5.0) -> Pose:
-        """Improve a pose that is wrong by about ``reach`` pitches at most."""
+        """Improve a pose that is wrong by about ``reach`` pitches at most.
+
+        Over small sections of few spots a wide smoothing may lead away from a
+        pose that was nearly right, so it is also improved without.
+        """
+        found = self._settled(pose, reach, model)
+        other = self._settled(pose, 0.0, model)
+        return other if other.score > found.score + _CLEARER else found
+
+    def _settled(self, pose: Pose, sigma: float, model: Model) -> Pose:
+        """The pose improved at this smoothing and at ever less."""
         finest = _FINEST * self.pitch
-        sigma = max(reach, finest)
+        sigma = max(sigma, finest)
         while True:
             pose = self._settle(pose, self.level(sigma), model)
             if sigma <= finest * 1.01:

@@ -59,6 +59,7 @@ _START_RANGE = 0.05  # cost per squared pitch of the first coupling
 _START_BLUR = 0.1  # and its entropic smoothing
 _START_SCALING = 15
 _INNER = {False: 10, True: 200}  # scaling steps within each, at relaxed and at exact marginals
+_ROUGH = 4.0  # times the tolerance: enough for a plan that the exact solver goes on from
 _REVIVED = 1e-2  # of a former plan is spread again, so that it can change
 
 
@@ -251,10 +252,11 @@ class Run:
     ) -> Solution:
         params = self.params
         inner = _INNER[np.isinf(tau)]
-        options = ProximalOptions(
-            tau, mass, params.epsilon, params.iterations, params.tolerance, inner
+        tolerance = params.tolerance * (_ROUGH if self.exact else 1.0)
+        options = ProximalOptions(tau, mass, params.epsilon, params.iterations, tolerance, inner)
+        return solve_proximal(
+            problem, start, options, self.ctx.part(0.5, 1.0), self._watch(placed), params.device
         )
-        return solve_proximal(problem, start, options, self.ctx.part(0.5, 1.0), self._watch(placed))
 
     def _strict(self, answer: Answer) -> Answer:
         """The answer at exact marginals."""

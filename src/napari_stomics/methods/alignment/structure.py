@@ -26,6 +26,8 @@ from napari_stomics.methods.alignment.band import Band
 Floats = NDArray[np.floating[Any]]
 Flags = NDArray[np.bool_]
 
+_DIGITS = 6  # of squared pitches: what is equally far
+
 
 @dataclass(frozen=True, eq=False)
 class LowRankDistances:
@@ -111,14 +113,22 @@ class LowRankDistances:
 
 
 def spread(points: Floats, count: int) -> Floats:
-    """(count, 2) of the points, each the farthest from those before; the first is outermost."""
+    """(count, 2) of the points, each the farthest from those before; the first is outermost.
+
+    Points of a regular array are often equally far: the first of them is
+    taken, whatever the rounding errors.
+    """
     points = np.asarray(points, np.float64)
-    gap = ((points - points.mean(axis=0)) ** 2).sum(axis=1)
+
+    def gaps(middle: Floats) -> Floats:
+        return np.asarray(((points - middle) ** 2).sum(axis=1).round(_DIGITS))
+
+    gap = gaps(points.mean(axis=0))
     chosen = [int(gap.argmax())]
-    gap = ((points - points[chosen[0]]) ** 2).sum(axis=1)
+    gap = gaps(points[chosen[0]])
     while len(chosen) < min(count, len(points)) and gap.max() > 0:
         chosen.append(int(gap.argmax()))
-        gap = np.minimum(gap, ((points - points[chosen[-1]]) ** 2).sum(axis=1))
+        gap = np.minimum(gap, gaps(points[chosen[-1]]))
     return np.asarray(points[chosen])
 
 

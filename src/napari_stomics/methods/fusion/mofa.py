@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,11 +157,7 @@ def fuse_mofa(inputs: FusionInputs, params: MofaParams, ctx: JobContext) -> Embe
             "Untick the sparse weights, keep more features, or use another fusion.",
         )
     step = walk(graph)
-    own = []
-    for m, (features, weights) in enumerate(zip(found, fit.weights, strict=True)):
-        block_scores = np.zeros((inputs.n, weights.shape[1]), np.float32)
-        block_scores[present[:, m]] = features.dense() @ weights.astype(np.float32)
-        own.append(diffuse(step, block_scores, params.steps))
+    own = [diffuse(step, scores, params.steps) for scores in _own_scores(found, present, fit)]
     settings: dict[str, Any] = {
         "factors": int(fit.factors.shape[1]),
         "explained": {
@@ -187,6 +183,16 @@ def fuse_mofa(inputs: FusionInputs, params: MofaParams, ctx: JobContext) -> Embe
         objective=fit.bound,
         settings=settings,
     )
+
+
+def _own_scores(
+    found: list[Features], present: NDArray[np.bool_], fit: MofaFit
+) -> Iterator[Floats]:
+    """Per modality (n, k) what its features alone say of the factors; zeros where it is missing."""
+    for m, (features, weights) in enumerate(zip(found, fit.weights, strict=True)):
+        scores = np.zeros((len(present), weights.shape[1]), np.float32)
+        scores[present[:, m]] = features.dense() @ weights.astype(np.float32)
+        yield scores
 
 
 def _library() -> Callable[[], Any]:
