@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_stomics.core.errors import UserError
-from napari_stomics.core.fusion import Embedding, FusionInputs, Loadings
+from napari_stomics.core.fusion import Block, Embedding, FusionInputs, Loadings
 from napari_stomics.core.jobs import JobContext, limited_threads
 from napari_stomics.core.params import param
 from napari_stomics.core.registry import method
@@ -130,15 +130,7 @@ def fuse_mofa(inputs: FusionInputs, params: MofaParams, ctx: JobContext) -> Embe
         If the library is not installed, or the modalities cannot be prepared.
     """
     make = _library()
-    blocks = [measured(block) for block in inputs.blocks]
-    if any(spots is not None for spots in inputs.histology):
-        blocks.append(image_block(inputs, ctx.part(0.0, 0.1)))
-    check_blocks(inputs.n, blocks)
-    if params.n_factors >= inputs.n:
-        raise UserError(
-            f"{inputs.n} spots are too few for {params.n_factors} factors.",
-            "Ask for fewer factors than spots.",
-        )
+    blocks = _checked(inputs, params, ctx)
     graph = cached_graph(inputs, params.neighbours)
     found: list[Features] = []
     present = np.zeros((inputs.n, len(blocks)), bool)
@@ -183,6 +175,20 @@ def fuse_mofa(inputs: FusionInputs, params: MofaParams, ctx: JobContext) -> Embe
         objective=fit.bound,
         settings=settings,
     )
+
+
+def _checked(inputs: FusionInputs, params: MofaParams, ctx: JobContext) -> list[Block]:
+    """Return the modalities, the image among them; refuse what cannot be factored."""
+    blocks = [measured(block) for block in inputs.blocks]
+    if any(spots is not None for spots in inputs.histology):
+        blocks.append(image_block(inputs, ctx.part(0.0, 0.1)))
+    check_blocks(inputs.n, blocks)
+    if params.n_factors >= inputs.n:
+        raise UserError(
+            f"{inputs.n} spots are too few for {params.n_factors} factors.",
+            "Ask for fewer factors than spots.",
+        )
+    return blocks
 
 
 def _own_scores(
