@@ -73,8 +73,15 @@ def _assert_same(name, first, second):
             assert list(first) == list(second)
         else:
             np.testing.assert_allclose(first, second)
+    elif isinstance(first, dict):
+        assert list(first) == list(second)
+        for key in first:
+            _assert_same(key, first[key], second[key])
+    elif type(first).__name__ in ("Loadings", "DomainCurve"):
+        for part in first.__dataclass_fields__:
+            _assert_same(part, getattr(first, part), getattr(second, part))
     elif isinstance(first, float):
-        np.testing.assert_equal(second, first)
+        np.testing.assert_allclose(second, first)
     else:
         assert first == second, name
 
