@@ -64,7 +64,7 @@ _HARM: tuple[dict[str, Any], ...] = (
     {"rna_noise": 0.95, "protein_sees": "all"},
     {"protein_noise": 0.97},
     {"protein_sees": "none"},
-    {"protein_sees": "pairs"},
+    {"rna_sees": "none", "protein_sees": "all"},
     {"rna_sees": "pairs", "protein_sees": "all"},
 )
 """RNA or protein is noise, or lacks all or half of the borders."""
@@ -96,8 +96,8 @@ def _no_harm(name: str) -> dict[str, Any]:
             "n": len(gains),
         },
         protocol="20 simulated sections of 1,200 spots, 400 genes, 30 proteins, five layers; four "
-        "each with RNA 95 % ambient, protein 97 % background, protein that differs in no domain, "
-        "protein and RNA that tell pairs of domains apart only; gain: ARI of the fusion less that "
+        "each with RNA 95 % ambient, protein 97 % background, protein or RNA that differs in no "
+        "domain, RNA that tells pairs of domains apart only; gain: ARI of the fusion less that "
         "of the better single modality, all by the defaults with the true number of domains",
     )
 

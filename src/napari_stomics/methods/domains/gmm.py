@@ -161,7 +161,7 @@ def repaint(
     """Domains for a slider: one run, from the domains painted before where their number is kept.
 
     Names (and with them colours) stay with the domains that they overlap most.
-    There is no stability: it is 1 throughout, and ``rerun_ari`` is NaN.
+    Nothing is rerun: ``stability`` and ``rerun_ari`` are NaN.
 
     Raises
     ------
@@ -191,7 +191,7 @@ def repaint(
     names = [f"D{i + 1}" for i in range(k)]
     if before is not None and len(before.ids) == n:
         names = _kept_names(before, probabilities.argmax(axis=1), k)
-    return _result(inputs, probabilities, tuple(names), np.ones(n), settled)
+    return _result(inputs, probabilities, tuple(names), np.full(n, np.nan), settled)
 
 
 def _check_number(n: int, k: int) -> None:
