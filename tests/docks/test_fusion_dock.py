@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QColorDialog, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QColorDialog, QScrollArea, QVBoxLayout, QWidget
 
 from napari_stomics.core.fusion import FusionInputs
 from napari_stomics.core.registry import registry
@@ -558,3 +558,27 @@ def test_the_weight_of_a_modality_is_one_click_away(opened, bench, viewer, qtbot
     panel._on_weight()
     shown = {tag(q)["part"] for q in tagged(viewer, role="result") if q.visible}
     assert shown == {"weight of protein"}
+
+
+def test_nothing_is_cut_at_the_side_of_a_narrow_dock(clustered, qtbot):
+    for fold in clustered.findChildren(Fold):
+        fold.open()
+    qtbot.wait(20)
+    content = clustered.findChild(QScrollArea).widget()
+    assert content.minimumSizeHint().width() <= clustered.minimumWidth() - 20
+
+
+def test_an_edit_of_several_sections_keeps_the_order_of_the_layers(opened, bench, viewer, qtbot):
+    opened.fusion.refs.set_value("modalities", ["rna"])
+    opened.fusion.refs.set_value("others", ["section_2"])
+    opened.fusion.start()
+    finish(qtbot, bench)
+    opened.domains.params.set_value(opened.domains.params.model(n_domains=3, members=2))
+    opened.domains.start()
+    finish(qtbot, bench)
+    assert viewer.canvas.grid.enabled
+    order = [q.name for q in viewer.layers]
+    opened.edit.rename("D2", "middle")
+    finish(qtbot, bench)
+    assert "middle" in opened.edit.table.names()
+    assert [q.name for q in viewer.layers] == order

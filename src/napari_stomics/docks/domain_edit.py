@@ -22,7 +22,7 @@ from napari_stomics.workflow.steps import Step
 
 METHOD = "domains/edit"
 _DRAG_PX = 5
-_BY = {"by what they express": "embedding", "into pieces in space": "space"}
+_BY = {"by what spots are like": "embedding", "into pieces in space": "space"}
 
 
 class DomainEditPanel(QWidget):
@@ -76,9 +76,9 @@ class DomainEditPanel(QWidget):
         for widget in (
             self.hint,
             self.table,
-            in_row(self.pick, self.colour, self.merge),
-            in_row(self.split, self.parts),
-            self.by,
+            in_row(self.pick, self.colour),
+            in_row(self.merge, self.split),
+            in_row(self.by, self.parts),
             in_row(self.undo, self.redo),
             self.bar,
         ):

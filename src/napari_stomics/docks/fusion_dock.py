@@ -53,7 +53,7 @@ class FusionDock(Dock):
         self.fill(
             in_column(
                 Fold("Fuse modalities", self.fusion),
-                Fold("Live: fuse and find domains by sliders", self.live),
+                Fold("Fuse and find by sliders", self.live),
                 Fold("Find domains", self.domains),
                 Fold("Domains", in_column(self.found, self.edit)),
                 Fold("Compare", self.compare, shown=False),

@@ -77,10 +77,14 @@ class Easel:
         former = self._former.pop(part, None)
         self._put.append(layer)
         if former is not None and former in self.viewer.layers:
+            neighbour, offset = self._beside(former)
             index = self.viewer.layers.index(former)
             selected = former in self.viewer.layers.selection
             remove_layers(self.viewer, [former])
             yield
+            # Layers may have been arranged meanwhile; the order within a section was kept.
+            if neighbour is not None and neighbour in self.viewer.layers:
+                index = self.viewer.layers.index(neighbour) + offset
             self.viewer.layers.insert(index, layer)
             if not selected:
                 self.viewer.layers.selection.discard(layer)
@@ -89,6 +93,16 @@ class Easel:
         if style["visible"]:
             yield
             layer.visible = True
+
+    def _beside(self, layer: Layer) -> tuple[Layer | None, int]:
+        """The next layer of the same section, and how far above it this one belongs."""
+        section, at = tag(layer).get("section"), self.viewer.layers.index(layer)
+        every = list(self.viewer.layers)
+        for offset, others in ((1, every[:at][::-1]), (0, every[at + 1 :])):
+            for other in others:
+                if tag(other).get("section") == section:
+                    return other, offset
+        return None, 0
 
     def spots(self, *args: Any, **options: Any) -> None:
         """Add the spots of a section with one value each; see :meth:`putting_spots`."""
