@@ -28,10 +28,12 @@ def is_listed(name: str, listed: Any) -> bool:
 
 
 def open_docks(window: Any, names: Sequence[str] = DOCKS) -> None:
-    """Add docks of the plugin to a window as tabs; those that are open stay as they are."""
-    for name in names:
-        if not is_listed(name, list(window.dock_widgets)):
-            window.add_plugin_dock_widget(PLUGIN, name, tabify=True)
+    """Add docks of the plugin to a window as tabs, the first in front; open ones stay open."""
+    missing = [name for name in names if not is_listed(name, list(window.dock_widgets))]
+    for name in missing:
+        window.add_plugin_dock_widget(PLUGIN, name, tabify=True)
+    if len(missing) > 1:
+        _bring_to_front(window, missing[0])
 
 
 def raise_dock(viewer: Any, name: str) -> Any:
@@ -40,6 +42,10 @@ def raise_dock(viewer: Any, name: str) -> Any:
     if window is None:
         return None
     open_docks(window, (name,))
+    return _bring_to_front(window, name)
+
+
+def _bring_to_front(window: Any, name: str) -> Any:
     widget = next(w for title, w in window.dock_widgets.items() if title.startswith(name))
     frame = widget.parentWidget()
     while frame is not None and not isinstance(frame, QDockWidget):
