@@ -331,6 +331,26 @@ def test_keep_that_is_cancelled_leaves_the_preview(live, bench, viewer, qtbot):
     assert not bench.session.results()
 
 
+def test_keep_waits_for_a_save(live, bench, viewer):
+    bench.session.begin_save()
+    live.keep()
+    assert "being saved" in live.problem.toPlainText()
+    assert not live.is_keeping
+    assert tagged(viewer, role="live")
+    bench.session.end_save(None)
+    live.drop()
+
+
+def test_a_colour_waits_for_a_save(clustered, bench):
+    before = clustered.choice.colours
+    bench.session.begin_save()
+    clustered.edit.set_colour("D1", "#010203")
+    assert clustered.choice.colours == before
+    bench.session.end_save(None)
+    clustered.edit.set_colour("D1", "#010203")
+    assert clustered.choice.colours["D1"] == "#010203"
+
+
 # -- edits -----------------------------------------------------------------------------------
 
 

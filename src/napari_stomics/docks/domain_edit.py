@@ -77,8 +77,8 @@ class DomainEditPanel(QWidget):
             self.hint,
             self.table,
             in_row(self.pick, self.colour),
-            in_row(self.merge, self.split),
-            in_row(self.by, self.parts),
+            in_row(self.merge, self.split, self.parts),
+            self.by,
             in_row(self.undo, self.redo),
             self.bar,
         ):

@@ -245,6 +245,10 @@ class FusionLivePanel(QWidget):
         self.problem.show_text("")
         choice = self.sliders.choice()
         try:
+            if self._bench.session.is_saving:
+                raise UserError(
+                    "The study is being saved.", "Press Keep again when the save has ended."
+                )
             step = self.fusion_step(choice)
             then = partial(self._keep_domains, choice, step.result_key)
             self._keeping = self._bench.start(step, then=then)

@@ -80,10 +80,11 @@ class Easel:
             neighbour, offset = self._beside(former)
             index = self.viewer.layers.index(former)
             selected = former in self.viewer.layers.selection
+            others = [q for q in self.viewer.layers if q is not former]
             remove_layers(self.viewer, [former])
             yield
             # Layers may have been arranged meanwhile; the order within a section was kept.
-            if neighbour is not None and neighbour in self.viewer.layers:
+            if list(self.viewer.layers) != others and neighbour in self.viewer.layers:
                 index = self.viewer.layers.index(neighbour) + offset
             self.viewer.layers.insert(index, layer)
             if not selected:
