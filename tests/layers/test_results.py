@@ -15,7 +15,8 @@ from napari_stomics.core.results import Prediction, Registration
 from napari_stomics.core.transforms import Affine, ThinPlateSpline
 from napari_stomics.data.study import Study
 from napari_stomics.layers import valued
-from napari_stomics.layers.results import component_colours, paint, paint_gene, unpaint
+from napari_stomics.layers.embedding import component_colours
+from napari_stomics.layers.results import paint, paint_gene, unpaint
 from napari_stomics.layers.section import add_section, find_section
 from napari_stomics.layers.tags import section_placement, tag
 from tests.layers.studies import grid, pair, to_um, turned

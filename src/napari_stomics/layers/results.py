@@ -21,13 +21,12 @@ from napari_stomics.core.results import Prediction, Registration
 from napari_stomics.core.scores import ScoreTable
 from napari_stomics.core.stacks import CentreSlice, Stack
 from napari_stomics.core.transforms import Affine, Transform
-from napari_stomics.data.domain_colours import domain_colours
-from napari_stomics.layers import domains
 from napari_stomics.layers.arrows import vectors_layer
 from napari_stomics.layers.bent import bend, straighten
 from napari_stomics.layers.carried import paint_aggregation, paint_values
 from napari_stomics.layers.colour import clean_names, is_numeric
 from napari_stomics.layers.easel import Easel
+from napari_stomics.layers.embedding import paint_domains, paint_embedding
 from napari_stomics.layers.mapping import paint_mapping
 from napari_stomics.layers.morphology import paint_features, paint_plane
 from napari_stomics.layers.palette import natural, palette
@@ -257,56 +256,6 @@ def _label_transfer(easel: Easel, result: LabelTransfer) -> None:
     )
 
 
-def _each_section(result: Embedding | Domains) -> list[tuple[str, str, NDArray[np.bool_], str]]:
-    """Name of a part's suffix, section, rows and title's suffix, of every section of a result."""
-    several = len(result.sections) > 1
-    return [
-        (f"@{name}" if i else "", name, result.of == i, f" ({name})" if several else "")
-        for i, name in enumerate(result.sections)
-    ]
-
-
-def _embedding(easel: Easel, result: Embedding) -> None:
-    parts = " + ".join(result.modalities)
-    colours = component_colours(result.values)
-    for suffix, section, here, title in _each_section(result):
-        ids = result.ids[here]
-        rgb = Values("embedding", colours[here])
-        easel.spots(f"components{suffix}", section, ids, rgb, f"Embedding of {parts}{title}")
-        shares = {"disagreement": (f"Disagreement of {parts}", result.disagreement)}
-        for name, column in zip(result.modalities, result.spot_weights.T, strict=False):
-            shares[f"weight of {name}"] = (f"Weight of {name}", column)
-        for name, (words, column) in shares.items():
-            values = Values(name, np.asarray(column, np.float64)[here], _UNIT, "plasma")
-            easel.spots(f"{name}{suffix}", section, ids, values, f"{words}{title}", visible=False)
-
-
-def component_colours(values: NDArray[Any]) -> NDArray[np.float64]:
-    """(n, 3) colours in [0, 1] from the first three components, each over its 2-98 percentiles."""
-    first = np.asarray(values, np.float64)[:, :3]
-    if first.shape[1] < 3:
-        first = np.hstack([first, np.zeros((len(first), 3 - first.shape[1]))])
-    low, high = np.nanpercentile(first, (2, 98), axis=0)
-    return np.clip((first - low) / np.where(high > low, high - low, 1), 0, 1)
-
-
-def _domains(easel: Easel, result: Domains) -> None:
-    colours = domain_colours(easel.study, result, easel.key)
-    for suffix, section, here, title in _each_section(result):
-        ids = result.ids[here]
-        names = np.asarray(result.labels, dtype=object)[here]
-        labels = Values(domains.COLUMN, names, colours=colours)
-        easel.spots(
-            f"{domains.PART}{suffix}", section, ids, labels, f"Domains{title}",
-            options={"labels": names},
-        )  # fmt: skip
-        for name in ("entropy", "stability"):
-            share = np.asarray(getattr(result, name), np.float64)[here]
-            values = Values(name, share, _UNIT, "plasma")
-            words = f"Domains: {name}{title}"
-            easel.spots(f"{name}{suffix}", section, ids, values, words, visible=False)
-
-
 def _prediction(easel: Easel, result: Prediction, gene: str | None = None) -> None:
     names = [str(g) for g in result.genes]
     if gene is None:
@@ -390,8 +339,8 @@ _PAINTERS: dict[str, Callable[[Easel, Any], Iterator[None] | None]] = {
     CarriedValues.kind: paint_values,
     Aggregation.kind: paint_aggregation,
     CellMapping.kind: paint_mapping,
-    Embedding.kind: _embedding,
-    Domains.kind: _domains,
+    Embedding.kind: paint_embedding,
+    Domains.kind: paint_domains,
     ScoreTable.kind: paint_scores,
     Markers.kind: paint_markers,
     MorphologyFeatures.kind: paint_features,

@@ -38,7 +38,7 @@ def unpaint_stack(viewer: ViewerModel, study: Study, result: Stack) -> None:
 
 def paint_centre(easel: Easel, result: CentreSlice) -> None:
     """Show the factors of a consensus as colours, and how sure each section's matches are."""
-    from napari_stomics.layers.results import component_colours
+    from napari_stomics.layers.embedding import component_colours
 
     share = result.factors / np.maximum(result.factors.sum(axis=1, keepdims=True), 1e-12)
     order = np.argsort(-share.var(axis=0), kind="stable")
