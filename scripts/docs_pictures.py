@@ -65,6 +65,7 @@ def main() -> int:
     viewer.close()
     settle()
     stack_pictures()
+    fusion_pictures()
     print(f"{len(list(FOLDER.glob('*.jpg')))} pictures in {FOLDER}")
     return 0
 
@@ -185,6 +186,49 @@ def stack_pictures() -> None:
     dock.panel.view.recorded.setChecked(False)
     dock.panel.view.shown.click()
     shoot(viewer, "stack")
+    viewer.close()
+    settle()
+
+
+def fusion_pictures() -> None:
+    """Domains under sliders, their metrics, and the plane of morphology and expression."""
+    from napari_stomics.data.samples import open_sample
+    from napari_stomics.docks.demo import settle
+    from napari_stomics.docks.docking import raise_dock
+    from napari_stomics.layers.tags import tagged
+    from napari_stomics.layers.views import View, look_at, shown_alone
+
+    viewer, bench = window("Fusion and domains")
+    bench.session.open(open_sample("olfactory-bulb"))
+    dock = raise_dock(viewer, "Fusion and domains")
+    at_rest(bench)
+    dock.fusion.refs.set_value("section", "Rep11")
+    dock.live.start()
+    at_rest(bench)
+    here = View("", images=("Rep11",))
+    before = {layer for layer in viewer.layers if not layer.visible}
+    with shown_alone(viewer, here):
+        for layer in tagged(viewer, section="Rep11"):
+            layer.visible = layer not in before
+        look_at(viewer, tagged(viewer, section="Rep11", role="spots"))
+        shoot(viewer, "fusion")
+    dock.live.keep()
+    wait_while(bench.runner.active)
+    metrics = raise_dock(viewer, "Metrics of domains")
+    metrics.score.click()
+    at_rest(bench)
+    with shown_alone(viewer, View("", images=("Rep11",), results={"gmm": ("domains",)})):
+        shoot(viewer, "metrics")
+    plane = raise_dock(viewer, "Morphology and expression")
+    plane.read.click()
+    at_rest(bench)
+    plane.judge.click()
+    at_rest(bench)
+    result = plane.shown.currentText()
+    plane.show_feature(max(zip(plane.plane.relevance, plane.plane.features, strict=True))[1])
+    at_rest(bench)
+    with shown_alone(viewer, View("", images=("Rep11",), results={result: ()})):
+        shoot(viewer, "plane")
     viewer.close()
     settle()
 
