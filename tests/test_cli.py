@@ -104,7 +104,7 @@ def test_methods_lists_every_registered_method_with_its_parameters(capsys):
 def test_methods_as_json_hold_the_schemas(capsys):
     assert main(["methods", "domains", "--json"]) == 0
     (entry,) = [e for e in json.loads(capsys.readouterr().out) if e["method"] == "domains/gmm"]
-    assert entry["params"]["properties"]["n_domains"]["default"] == 5
+    assert entry["params"]["properties"]["n_domains"]["default"] == 0
     assert "embedding" in entry["inputs"]["properties"]
 
 

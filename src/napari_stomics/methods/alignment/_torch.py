@@ -15,6 +15,8 @@ from napari_stomics.methods.alignment.structure import FusedProblem
 
 Floats = NDArray[np.floating[Any]]
 
+_BLOCK = 1 << 20
+
 
 def usable_device(device: str) -> str:
     """Return the device to run on.
@@ -87,7 +89,8 @@ class _Problem:
         band = problem.band
         self.shape = band.shape
         self.i, self.j = (self.array(x, torch.int64) for x in (band.i, band.j))
-        self.indptr = self.array(band.indptr, torch.int64)
+        starts = range(0, len(band.i), _BLOCK)  # a block at a time, for the memory
+        self.blocks = [slice(low, low + _BLOCK) for low in starts]
         self.cost, self.p, self.q = (self.array(x) for x in (problem.cost, problem.p, problem.q))
         held = problem.held or tuple(np.zeros(k, bool) for k in band.shape)
         self.held = tuple(self.array(h, torch.bool) for h in held)
@@ -116,12 +119,13 @@ class _Problem:
         if self.alpha == 0.0:
             return self.cost, linear
         (fa, ca), (fb, cb) = self.sides
-        plan = self.torch.sparse_csr_tensor(self.indptr, self.j, values, self.shape)
-        core = ca @ (fa.T @ (plan @ fb)) @ cb
+        spread = values.new_zeros((self.shape[0], fb.shape[1]))
+        for at in self.blocks:
+            spread.index_add_(0, self.i[at], values[at, None] * fb[self.j[at]])
+        core = ca @ (fa.T @ spread) @ cb
         left = fa @ core
         cross = values.new_empty(len(values))
-        for low in range(0, len(values), 1 << 20):  # a block at a time, for the memory
-            at = slice(low, low + (1 << 20))
+        for at in self.blocks:
             cross[at] = (left[self.i[at]] * fb[self.j[at]]).sum(dim=1)
         slope = -4.0 * cross
         slope += 2.0 * self._squares(0, self.rows(values))[self.i]
