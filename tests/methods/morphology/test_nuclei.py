@@ -34,7 +34,7 @@ def test_shapes_are_those_of_scikit_image():
     np.testing.assert_allclose(found.area, [0.25 * r.area for r in known])
     np.testing.assert_allclose(found.centres, [r.centroid for r in known])
     np.testing.assert_allclose(found.eccentricity, [r.eccentricity for r in known], atol=0.01)
-    np.testing.assert_allclose(found.stain, [r.mean_intensity for r in known])
+    np.testing.assert_allclose(found.stain, [r.intensity_mean for r in known])
     np.testing.assert_allclose(found.solidity, [r.solidity for r in known], atol=0.12)
     # Theirs is the angle of the long axis with the rows, ours with the columns.
     theirs = np.array([np.pi / 2 - r.orientation for r in known])

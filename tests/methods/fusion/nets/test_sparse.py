@@ -47,7 +47,7 @@ def test_gradients_of_the_sparse_product_are_those_of_the_dense_one(symmetric):
         x = start.clone().requires_grad_()
         out = times(times(x).tanh()).square().sum()
         out.backward()
-        answers.append((float(out), x.grad.numpy()))
+        answers.append((out.item(), x.grad.numpy()))
     assert answers[0][0] == pytest.approx(answers[1][0], rel=1e-5)
     np.testing.assert_allclose(answers[0][1], answers[1][1], rtol=1e-4, atol=1e-4)
 
