@@ -16,7 +16,7 @@ from napari_stomics.layers.mapping import certainty, mixed_colours
 from napari_stomics.layers.results import paint, unpaint
 from napari_stomics.layers.section import add_section
 from napari_stomics.layers.tags import tag
-from napari_stomics.methods.mapping.places import entropy_of
+from napari_stomics.metrics.uncertainty import normalised_entropy
 from tests.layers.studies import grid, pair, section
 
 
@@ -45,7 +45,7 @@ def mapping(**changes: Any) -> CellMapping:
         "labels": np.array(["B", "T"] * 3 + ["", "T"], object),
         "categories": ("B", "T"),
         "proportions": proportions,
-        "proportion_entropy": entropy_of(proportions),
+        "proportion_entropy": normalised_entropy(proportions),
         "objective": np.array([1.0, 0.5]),
         "marginal_error": 0.0,
         "atlas_weight": 0.9,

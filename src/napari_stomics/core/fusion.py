@@ -296,7 +296,8 @@ class Domains:
     entropy
         (n,) entropy of the posterior over ``log(k)``, in [0, 1].
     stability
-        (n,) share of reruns with other seeds that agree with the label, in [0, 1].
+        (n,) share of runs under other seeds and neighbouring settings that agree
+        with the label, in [0, 1]; NaN of a single run.
     ari, nmi
         Agreement with the annotation; NaN without one.
     converged
@@ -306,7 +307,8 @@ class Domains:
     curve
         How the number of domains was chosen; None where it was given.
     rerun_ari
-        Median pairwise adjusted Rand index of the reruns; NaN without reruns.
+        Adjusted Rand index of what two halves of the runs come to, the median over
+        several divisions; NaN where there are too few runs.
     embedding
         Name of the embedding that was clustered.
     """

@@ -161,7 +161,7 @@ def _table(result: CellMapping, key: str, run_id: str) -> Any:
 def _mapping(
     table: Any, home: Any, key: str, own: str, more: tuple[CellMapping, ...] = ()
 ) -> CellMapping:
-    from napari_stomics.methods.mapping.places import entropy_of
+    from napari_stomics.metrics.uncertainty import normalised_entropy
 
     meta = table.uns[UNS_PREFIX + key]
     plain: dict[str, Any] = {name: float(meta[name]) for name in _NUMBERS}
@@ -182,7 +182,9 @@ def _mapping(
         labels=labels.where(labels.notna(), "").to_numpy(dtype=object),
         categories=categories,
         proportions=proportions,
-        proportion_entropy=entropy_of(proportions) if categories else np.full(shape[0], np.nan),
+        proportion_entropy=normalised_entropy(proportions)
+        if categories
+        else np.full(shape[0], np.nan),
         converged=bool(meta["converged"]),
         signals=tuple(str(s) for s in meta.get("signals", ())),
         more=more,

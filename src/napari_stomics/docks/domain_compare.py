@@ -11,8 +11,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_stomics.core.errors import UserError
 from napari_stomics.docks.docking import raise_dock
 from napari_stomics.docks.domain_choice import DomainChoice, recolour
-from napari_stomics.docks.landmark_quality import wrapped_label
-from napari_stomics.docks.layout import button, in_row
+from napari_stomics.docks.layout import button, in_row, wrapped_label
 from napari_stomics.docks.metrics_tables import ContingencyView
 from napari_stomics.docks.name_combo import NameCombo
 from napari_stomics.docks.workbench import Workbench, told_to_user

@@ -14,8 +14,7 @@ from napari_stomics.core.errors import UserError
 from napari_stomics.docks.domain_choice import DomainChoice, recolour
 from napari_stomics.docks.domain_table import DomainTable
 from napari_stomics.docks.job_bar import JobBar
-from napari_stomics.docks.landmark_quality import wrapped_label
-from napari_stomics.docks.layout import button, in_row
+from napari_stomics.docks.layout import button, in_row, wrapped_label
 from napari_stomics.docks.name_combo import NameCombo
 from napari_stomics.docks.workbench import Workbench, told_to_user
 from napari_stomics.workflow.steps import Step

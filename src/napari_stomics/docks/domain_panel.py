@@ -9,8 +9,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_stomics.docks.domain_choice import DomainChoice
 from napari_stomics.docks.domain_curve import DomainCurveView
-from napari_stomics.docks.landmark_quality import wrapped_label
-from napari_stomics.docks.layout import button, in_row
+from napari_stomics.docks.layout import button, in_row, wrapped_label
 from napari_stomics.docks.workbench import Workbench, told_to_user
 
 PARTS = ("domains", "entropy", "stability")

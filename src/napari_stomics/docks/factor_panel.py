@@ -9,8 +9,7 @@ from qtpy.QtWidgets import QListWidget, QListWidgetItem, QTextBrowser, QVBoxLayo
 
 from napari_stomics.core.fusion import Embedding
 from napari_stomics.docks.domain_choice import ResultChoice
-from napari_stomics.docks.landmark_quality import wrapped_label
-from napari_stomics.docks.layout import button, in_row
+from napari_stomics.docks.layout import button, in_row, wrapped_label
 from napari_stomics.docks.name_combo import NameCombo
 from napari_stomics.docks.workbench import Workbench, told_to_user
 

@@ -15,8 +15,7 @@ from napari_stomics.docks.domain_choice import recolour
 from napari_stomics.docks.fusion_sliders import FusionSliders
 from napari_stomics.docks.job import JobState
 from napari_stomics.docks.job_bar import JobBar, MessageText
-from napari_stomics.docks.landmark_quality import wrapped_label
-from napari_stomics.docks.layout import button, in_row
+from napari_stomics.docks.layout import button, in_row, wrapped_label
 from napari_stomics.docks.messages import told_to_user
 from napari_stomics.docks.method_form import MethodForm, told
 from napari_stomics.docks.workbench import Workbench, job_threads

@@ -13,8 +13,7 @@ from napari_stomics.core.errors import UserError
 from napari_stomics.core.inputs import LandmarkPairs
 from napari_stomics.core.results import Candidate, Registration
 from napari_stomics.core.transforms import Affine
-from napari_stomics.docks.landmark_quality import wrapped_label
-from napari_stomics.docks.layout import Fold, button
+from napari_stomics.docks.layout import Fold, button, wrapped_label
 from napari_stomics.docks.param_form import ParamForm
 from napari_stomics.docks.workbench import Workbench, told_to_user
 from napari_stomics.methods.registration.automatic import SMALL_MARGIN, AutomaticParams

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 from napari_stomics.core.errors import UserError
 from napari_stomics.core.transforms import Affine
 from napari_stomics.docks.landmark_io import LoadChoice, pixel_frames
-from napari_stomics.docks.landmark_quality import wrapped_label
+from napari_stomics.docks.layout import wrapped_label
 from napari_stomics.session.session import Session
 
 TITLES = {

@@ -8,10 +8,9 @@ from typing import Any
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_stomics.docks.landmark_placing import Placing
-from napari_stomics.docks.landmark_quality import wrapped_label
 from napari_stomics.docks.landmark_table import LandmarkTable
 from napari_stomics.docks.landmark_view import LandmarkView, Layout
-from napari_stomics.docks.layout import button, in_row
+from napari_stomics.docks.layout import button, in_row, wrapped_label
 from napari_stomics.docks.workbench import Workbench, told_to_user
 from napari_stomics.session.session import Session
 

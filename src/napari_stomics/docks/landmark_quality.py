@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_stomics.core.results import Registration
+from napari_stomics.docks.layout import wrapped_label
 from napari_stomics.metrics.registration import ErrorSummary, summarise_errors
 
 if TYPE_CHECKING:
@@ -104,16 +104,6 @@ def _stiffness(found: Registration) -> str:
 
 def _mirrors(found: Registration) -> bool:
     return bool(np.linalg.det(found.transform.linear_part().matrix[:2, :2]) < 0)
-
-
-def wrapped_label(text: str = "") -> QLabel:
-    """A label that wraps and never widens its dock; its text can be selected."""
-    label = QLabel(text)
-    label.setWordWrap(True)
-    label.setTextFormat(Qt.TextFormat.PlainText)
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-    return label
 
 
 def _set(label: QLabel, text: str) -> None:

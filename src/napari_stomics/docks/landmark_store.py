@@ -10,8 +10,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_stomics.core.errors import UserError
 from napari_stomics.data.build import element_name
 from napari_stomics.data.changes import Call, Change, SetElement, apply_all, revert_all
-from napari_stomics.docks.landmark_quality import wrapped_label
-from napari_stomics.docks.layout import button
+from napari_stomics.docks.layout import button, wrapped_label
 from napari_stomics.docks.messages import show_info
 from napari_stomics.docks.workbench import Workbench, told_to_user
 from napari_stomics.layers.section import hide_elements, show_missing

@@ -9,8 +9,7 @@ from qtpy.QtWidgets import QSpinBox, QVBoxLayout, QWidget
 
 from napari_stomics.core.errors import UserError
 from napari_stomics.core.inputs import ImagePair
-from napari_stomics.docks.landmark_quality import wrapped_label
-from napari_stomics.docks.layout import button, in_row
+from napari_stomics.docks.layout import button, in_row, wrapped_label
 from napari_stomics.docks.workbench import Workbench, told_to_user
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QListWidget, QVBoxLayout
 
 from napari_stomics.docks.landmark_keys import KeyAction, KeyMap
-from napari_stomics.docks.landmark_quality import wrapped_label
-from napari_stomics.docks.layout import button, in_row
+from napari_stomics.docks.layout import button, in_row, wrapped_label
 from napari_stomics.docks.messages import show_info
 from napari_stomics.docks.plan_panel import PlanPanel
 from napari_stomics.docks.workbench import Workbench, told_to_user

@@ -13,8 +13,7 @@ from napari_stomics.core.errors import UserError
 from napari_stomics.core.registry import registry
 from napari_stomics.data.collect import COLLECTORS
 from napari_stomics.docks.job_bar import JobBar, MessageText
-from napari_stomics.docks.landmark_quality import wrapped_label
-from napari_stomics.docks.layout import button
+from napari_stomics.docks.layout import button, wrapped_label
 from napari_stomics.docks.messages import describe_failure
 from napari_stomics.docks.name_combo import NameCombo
 from napari_stomics.docks.param_form import ParamForm

@@ -12,8 +12,7 @@ from napari_stomics.core.errors import UserError
 from napari_stomics.data.scores import ScoreRefs
 from napari_stomics.docks.dock import Dock
 from napari_stomics.docks.job_bar import JobBar, MessageText
-from napari_stomics.docks.landmark_quality import wrapped_label
-from napari_stomics.docks.layout import Fold, button, in_column, in_row
+from napari_stomics.docks.layout import Fold, button, in_column, in_row, wrapped_label
 from napari_stomics.docks.messages import show_info
 from napari_stomics.docks.metrics_tables import ContingencyView, MarkerTableView, ScoreTableView
 from napari_stomics.docks.name_combo import NameCombo
@@ -30,10 +29,10 @@ if TYPE_CHECKING:
 
 _EMPTY = (
     "Open a study first (Study and sections). Then score its annotation, or find domains in it "
-    "(Methods and results) and score those."
+    "(Fusion and domains) and score those."
 )
 _NO_LABELS = (
-    "This section has no labels: find domains first (Methods and results), or choose another."
+    "This section has no labels: find domains first (Fusion and domains), or choose another."
 )
 _NO_SCORES = "Not scored yet."
 _NO_TRUTH = "Choose an annotation under Compare with, and score again, to see the contingency."

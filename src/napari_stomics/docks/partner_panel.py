@@ -8,7 +8,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QCheckBox, QVBoxLayout
 
 from napari_stomics.docks.landmark_keys import KeyAction, KeyMap
-from napari_stomics.docks.landmark_quality import wrapped_label
+from napari_stomics.docks.layout import wrapped_label
 from napari_stomics.docks.partner_table import PartnerRow, PartnerView
 from napari_stomics.docks.plan_panel import PlanPanel
 from napari_stomics.docks.workbench import Workbench, told_to_user

@@ -12,8 +12,7 @@ from qtpy.QtWidgets import QCheckBox, QGridLayout, QVBoxLayout, QWidget
 
 from napari_stomics.core.errors import UserError
 from napari_stomics.docks.gene_line import GeneLine
-from napari_stomics.docks.landmark_quality import wrapped_label
-from napari_stomics.docks.layout import button, in_row
+from napari_stomics.docks.layout import button, in_row, wrapped_label
 from napari_stomics.docks.name_combo import NameCombo
 from napari_stomics.docks.plan_panel import PlanPanel
 from napari_stomics.docks.workbench import Workbench, told_to_user

@@ -12,8 +12,7 @@ from napari_stomics.core.plane import QUADRANTS
 from napari_stomics.data.morphology import MODALITY, PlaneRefs
 from napari_stomics.docks.dock import Dock
 from napari_stomics.docks.job_bar import JobBar
-from napari_stomics.docks.landmark_quality import wrapped_label
-from napari_stomics.docks.layout import Fold, button, in_column, in_row
+from napari_stomics.docks.layout import Fold, button, in_column, in_row, wrapped_label
 from napari_stomics.docks.name_combo import NameCombo
 from napari_stomics.docks.param_form import ParamForm
 from napari_stomics.docks.plane_cloud import AXES, BORDER_WORDS, cloud_of, describe

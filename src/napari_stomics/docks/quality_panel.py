@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_stomics.docks.landmark_quality import wrapped_label
+from napari_stomics.docks.layout import wrapped_label
 from napari_stomics.docks.messages import show_info
 from napari_stomics.docks.workbench import Workbench, told_to_user
 

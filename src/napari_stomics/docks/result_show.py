@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from napari_stomics.workflow.steps import Outcome
 
 _END = object()
-_REPLACED = ("domains", "embedding")
-"""Kinds whose layers a newer result of the same name takes over."""
 
 
 class ResultShow:
@@ -48,7 +46,7 @@ class ResultShow:
         bench = self._bench
         same = [r for r in bench.session.results() if (r.key, r.kind) == (run.key, run.kind)]
         with told_to_user(f"Hide {run.key}"):
-            if same and run.kind in _REPLACED:
+            if same:
                 self.show_stored(same[-1])
             else:
                 unpaint(bench.viewer, bench.session.study, result, run.key)

@@ -8,8 +8,7 @@ import numpy as np
 from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
 
 from napari_stomics.core.errors import UserError
-from napari_stomics.docks.landmark_quality import wrapped_label
-from napari_stomics.docks.layout import Fold, button, in_column, in_row
+from napari_stomics.docks.layout import Fold, button, in_column, in_row, wrapped_label
 from napari_stomics.docks.name_combo import NameCombo
 from napari_stomics.docks.param_form import ParamForm
 from napari_stomics.docks.stack_list import OrderedTicks

@@ -8,8 +8,7 @@ import numpy as np
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QVBoxLayout, QWidget
 
 from napari_stomics.core.errors import UserError
-from napari_stomics.docks.landmark_quality import wrapped_label
-from napari_stomics.docks.layout import button, in_column
+from napari_stomics.docks.layout import button, in_column, wrapped_label
 from napari_stomics.docks.number_box import Bounds, NumberBox
 from napari_stomics.docks.workbench import Workbench
 

@@ -89,6 +89,12 @@ def z_scores(x: Floats) -> Floats:
     return np.asarray((x - x.mean(axis=0)) / np.where(sd > 0, sd, 1.0), np.float32)
 
 
+def unit_rows(x: Floats) -> NDArray[np.float32]:
+    """(n, d) rows of length 1; rows of zeros stay zero."""
+    length = np.linalg.norm(x, axis=1, keepdims=True)
+    return np.asarray(x / np.where(length > 0, length, 1.0), np.float32)
+
+
 def most_variable(x: Any, count: int) -> NDArray[np.intp]:
     """Indices of the ``count`` columns of highest variance, highest first (ties by index)."""
     from scipy import sparse

@@ -7,9 +7,10 @@ import numpy as np
 
 from napari_stomics.methods.alignment.band import Band
 from napari_stomics.methods.alignment.exact import ExactProblem
-from napari_stomics.methods.alignment.features import FeatureSpace, unit_rows
+from napari_stomics.methods.alignment.features import FeatureSpace
 from napari_stomics.methods.alignment.pricing import FeatureCosts
 from napari_stomics.methods.alignment.structure import FusedProblem, LowRankDistances
+from napari_stomics.methods.preprocess import unit_rows
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from scipy import sparse
 
 from napari_stomics.core.errors import JobCancelled, UserError
 from napari_stomics.core.fusion import FusionInputs
-from napari_stomics.methods.fusion.preparation import unit_rows
 from napari_stomics.methods.fusion.wnn import WnnParams, fuse_wnn
 from napari_stomics.methods.fusion.wnn_graph import (
     joint_graph,
     modality_weights,
     spectral_embedding,
 )
+from napari_stomics.methods.preprocess import unit_rows
 from tests.methods.fusion.planted import (
     block,
     cancelling_after,

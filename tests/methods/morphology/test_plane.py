@@ -16,9 +16,9 @@ from napari_stomics.methods.morphology.plane import PlaneParams, morphology_plan
 from napari_stomics.methods.morphology.relevance import (
     entropy_of,
     largest_correlation,
-    morans_i,
     mutual_information,
 )
+from napari_stomics.metrics.spatial import morans_i, neighbour_graph
 from tests.small import hushed
 
 
@@ -168,7 +168,7 @@ def test_random_fields_range_from_noise_to_gradients_and_are_the_same_again():
     fields, white = random_fields(ground.xy, 100.0, 200, 5, hushed())
     again, _ = random_fields(ground.xy, 100.0, 200, 5, hushed())
     np.testing.assert_array_equal(fields, again)
-    moran = morans_i(fields, ground.xy)
+    moran = morans_i(neighbour_graph(ground.xy), fields)
     assert np.abs(moran[white]).max() < 0.2
     assert moran.max() > 0.9
     near = correlogram(ground.xy, 100.0, 0).of(fields)[0]

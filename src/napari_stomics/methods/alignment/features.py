@@ -19,6 +19,7 @@ from napari_stomics.core.jobs import JobContext
 from napari_stomics.methods.alignment._components import joint_components, matrices
 from napari_stomics.methods.alignment._search_rows import search_rows
 from napari_stomics.methods.alignment.checks import check_values, shared_columns
+from napari_stomics.methods.preprocess import unit_rows
 
 Floats = NDArray[np.floating[Any]]
 Rows32 = NDArray[np.float32]
@@ -220,12 +221,6 @@ class _Block:
 
 def _cosine(a: Rows32, b: Rows32) -> _Block:
     return _Block(unit_rows(a), unit_rows(b), np.ones(len(a), np.float32), (a, b))
-
-
-def unit_rows(x: Floats) -> Rows32:
-    """Rows of length 1; rows of zeros stay zero."""
-    length = np.linalg.norm(x, axis=1, keepdims=True)
-    return np.asarray(x / np.where(length > 0, length, 1.0), np.float32)
 
 
 def _joined(parts: list[Rows32]) -> Rows32:

@@ -18,7 +18,7 @@ from napari_stomics.core.jobs import JobContext
 from napari_stomics.core.results import Candidate
 from napari_stomics.core.transforms import Affine, Transform, compose
 from napari_stomics.methods.alignment.bend import Bend, fit_bend
-from napari_stomics.methods.alignment.features import FeatureSpace, unit_rows
+from napari_stomics.methods.alignment.features import FeatureSpace
 from napari_stomics.methods.alignment.flow import Level, feature_bend, feature_motion
 from napari_stomics.methods.alignment.landmark_pose import pose_from_landmarks
 from napari_stomics.methods.alignment.overlap import Overlap
@@ -27,6 +27,7 @@ from napari_stomics.methods.alignment.poses import Pose
 from napari_stomics.methods.alignment.refine import PoseRefiner
 from napari_stomics.methods.alignment.rules import Pins
 from napari_stomics.methods.alignment.settle import rigid, settled_bend, settled_pose
+from napari_stomics.methods.preprocess import unit_rows
 
 Floats = NDArray[np.floating[Any]]
 

@@ -18,6 +18,7 @@ from napari_stomics.metrics.clustering import (
     match_labels,
     normalised_mutual_information,
 )
+from napari_stomics.metrics.uncertainty import normalised_entropy
 
 Floats = NDArray[np.floating[Any]]
 Codes = NDArray[np.intp]
@@ -237,14 +238,12 @@ def _part_names(domains: Domains, column: int, parts: int) -> tuple[str, ...]:
 def _remade(
     domains: Domains, names: tuple[str, ...], labels: Any, probabilities: Floats, stability: Any
 ) -> Domains:
-    logs = np.log(np.where(probabilities > 0, probabilities, 1.0))
-    entropy = np.maximum(-(probabilities * logs).sum(axis=1), 0.0) / np.log(len(names))
     return replace(
         domains,
         names=names,
         labels=labels,
         probabilities=probabilities,
-        entropy=entropy,
+        entropy=normalised_entropy(probabilities),
         stability=np.asarray(stability),
         curve=None,
         rerun_ari=float("nan"),

@@ -21,6 +21,7 @@ from napari_stomics.metrics.clustering import (
     match_labels,
     normalised_mutual_information,
 )
+from napari_stomics.metrics.uncertainty import normalised_entropy
 
 Floats = NDArray[np.floating[Any]]
 Codes = NDArray[np.intp]
@@ -143,7 +144,9 @@ def find_domains(
         probabilities, agree = consensus(runs, k, params.seed)
         rerun = _rerun_ari(runs, k, params.seed, ctx.part(0.9, 1.0))
     if not settled:
-        ctx.warn("The Gaussian mixture did not converge; the domains may shift on a rerun.")
+        ctx.warn(
+            "A run of the clustering stopped before it settled; the domains may shift on a rerun."
+        )
     probabilities = _refined(probabilities, space, params)
     order = np.argsort(-np.bincount(probabilities.argmax(axis=1), minlength=k), kind="stable")
     names = tuple(f"D{i + 1}" for i in range(k))
@@ -216,7 +219,7 @@ def _runs(
             space, k, setting, _prior(params), params.clustering == "kmeans", ctx
         )
         runs.append(found)
-        settled &= done or space.n > _FULL
+        settled &= done
     return runs, settled
 
 
@@ -279,7 +282,7 @@ def _result(
         labels=labels,
         names=names,
         probabilities=probabilities,
-        entropy=_entropy(probabilities),
+        entropy=normalised_entropy(probabilities),
         stability=agree,
         ari=float("nan") if truth is None else adjusted_rand_index(truth, labels),
         nmi=float("nan") if truth is None else normalised_mutual_information(truth, labels),
@@ -289,11 +292,4 @@ def _result(
         curve=curve,
         rerun_ari=rerun_ari,
         embedding=inputs.name,
-    )
-
-
-def _entropy(probabilities: Floats) -> Floats:
-    logs = np.log(np.where(probabilities > 0, probabilities, 1.0))
-    return np.asarray(
-        np.maximum(-(probabilities * logs).sum(axis=1), 0.0) / np.log(probabilities.shape[1])
     )

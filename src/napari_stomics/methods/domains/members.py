@@ -151,10 +151,10 @@ def consensus(
     probabilities
         (n, k); its largest entry is the domain.
     agree
-        (n,) share of the runs that put the spot there.
+        (n,) share of the runs that put the spot there; NaN of a single run.
     """
     if len(members) == 1:
-        return members[0], np.ones(len(members[0]))
+        return members[0], np.full(len(members[0]), np.nan)
     indicators = np.hstack([np.eye(k)[m.argmax(axis=1)] for m in members])
     indicators -= indicators.mean(axis=0)
     values, vectors = np.linalg.eigh(indicators.T @ indicators)

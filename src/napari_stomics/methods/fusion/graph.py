@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_stomics.core.fusion import FusionInputs
+from napari_stomics.metrics.spatial import neighbour_graph
 
 Array = NDArray[Any]
 Floats = NDArray[np.floating[Any]]
@@ -57,40 +59,19 @@ def coordinate_graph(
     from scipy import sparse
 
     n = len(of)
-    starts: list[Array] = []
-    ends: list[Array] = []
-    sections = [np.flatnonzero(of == s) for s in range(int(of.max()) + 1 if n else 0)]
-    for rows in sections:
-        left, right = _nearest(np.asarray(coordinates, np.float64)[rows], neighbours)
-        starts.append(rows[left])
-        ends.append(rows[right])
-    if placed is not None:
-        for i in range(len(sections) - 1):
-            left, right = _across(placed, sections[i], sections[i + 1], max(pitches[i : i + 2]))
-            starts.append(left)
-            ends.append(right)
-    left, right = np.concatenate([*starts, []]), np.concatenate([*ends, []])
-    pairs = sparse.coo_array(
-        (np.ones(len(left), np.float32), (left.astype(np.intp), right.astype(np.intp))), (n, n)
-    ).tocsr()
-    graph = sparse.csr_array(pairs + pairs.T)
+    graph = sparse.csr_array(neighbour_graph(coordinates, neighbours, of), dtype=np.float32)
+    sections = [np.flatnonzero(of == s) for s in range(len(pitches) if placed is not None else 0)]
+    for i, (here, there) in enumerate(pairwise(sections)):
+        assert placed is not None
+        left, right = _across(placed, here, there, max(pitches[i : i + 2]))
+        pairs = sparse.coo_array(
+            (np.ones(len(left), np.float32), (left.astype(np.intp), right.astype(np.intp))), (n, n)
+        ).tocsr()
+        graph = graph + pairs + pairs.T
+    graph = sparse.csr_array(graph)
     graph.data[:] = 1.0
     graph.sort_indices()
     return graph
-
-
-def _nearest(xy: Floats, neighbours: int) -> tuple[Array, Array]:
-    from scipy.spatial import cKDTree
-
-    k = min(neighbours, len(xy) - 1)
-    if k < 1:
-        return np.zeros(0, np.intp), np.zeros(0, np.intp)
-    near = np.asarray(cKDTree(xy).query(xy, k=k + 1)[1])
-    left = np.repeat(np.arange(len(xy)), k + 1)
-    right = near.ravel()
-    # Spots at one place come in any order: a loop is told by its index, not by its column.
-    other = left != right
-    return left[other], right[other]
 
 
 def _across(placed: Floats, here: Array, there: Array, reach: float) -> tuple[Array, Array]:

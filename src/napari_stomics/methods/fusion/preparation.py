@@ -21,6 +21,7 @@ from napari_stomics.core.params import Params, param
 from napari_stomics.methods.fusion.components import Features, section_sums, spatial_components
 from napari_stomics.methods.fusion.features import features_of, image_block, measured
 from napari_stomics.methods.fusion.graph import morans_i, spatial_graph
+from napari_stomics.methods.preprocess import unit_rows
 
 Floats = NDArray[np.floating[Any]]
 
@@ -322,12 +323,6 @@ def shuffled_moran(
     return max(float(morans_i(graph, scores).mean()), 0.0)
 
 
-def unit_rows(x: Floats) -> Floats:
-    """(n, d) rows of length 1; rows of zeros stay."""
-    length = np.sqrt(np.einsum("ij,ij->i", x, x))[:, None]
-    return np.asarray(np.divide(x, length, out=np.zeros_like(x), where=length > 0))
-
-
 def clear_cache() -> None:
     """Forget all prepared modalities and graphs."""
     _PREPARED.clear()
@@ -344,5 +339,4 @@ __all__ = [
     "clear_cache",
     "prepare",
     "prepare_block",
-    "unit_rows",
 ]

@@ -14,13 +14,14 @@ from napari_stomics.core.params import param
 from napari_stomics.core.registry import method
 from napari_stomics.methods.fusion.batch import BatchParams
 from napari_stomics.methods.fusion.graph import diffuse, walk
-from napari_stomics.methods.fusion.preparation import PreparationParams, prepare, unit_rows
+from napari_stomics.methods.fusion.preparation import PreparationParams, prepare
 from napari_stomics.methods.fusion.result import finish
 from napari_stomics.methods.fusion.wnn_graph import (
     joint_graph,
     modality_weights,
     spectral_embedding,
 )
+from napari_stomics.methods.preprocess import unit_rows
 
 Floats = NDArray[np.floating[Any]]
 

@@ -15,6 +15,7 @@ from napari_stomics.methods.preprocess import (
     log_normalise,
     principal_components,
     tf_idf,
+    unit_rows,
     z_scores,
 )
 
@@ -201,12 +202,6 @@ def correlations(a: Floats, b: Floats) -> Floats:
     """(n, m) Pearson correlation of the rows of a and b; 0 where one is constant."""
     a, b = (unit_rows(x - x.mean(axis=1, keepdims=True)) for x in (a, b))
     return np.asarray(a @ b.T)
-
-
-def unit_rows(x: Floats) -> Floats:
-    """Rows of length 1; rows of zeros stay."""
-    length = np.linalg.norm(x, axis=1, keepdims=True)
-    return np.asarray(x / np.where(length > 0, length, 1), np.float32)
 
 
 def dense(x: Any) -> Floats:

@@ -17,6 +17,7 @@ from napari_stomics.methods.mapping import communication, features, omics, place
 from napari_stomics.methods.mapping.params import MappingParams
 from napari_stomics.methods.mapping.solver import Options, Problem, Solution, solve
 from napari_stomics.methods.mapping.structure import Distances, distances_within
+from napari_stomics.metrics.uncertainty import normalised_entropy
 
 Floats = NDArray[np.floating[Any]]
 
@@ -227,12 +228,12 @@ def _result(cells: Cells, space: Spots, solution: Solution, params: MappingParam
         spot_mass=np.asarray(plan.sum(axis=0), np.float64) / spot_mass(space, params),
         positions=positions,
         spread=np.sqrt(np.maximum(np.trace(covariance, axis1=1, axis2=2), 0)),
-        entropy=places.entropy_of(shares),
+        entropy=normalised_entropy(shares),
         largest_match=np.asarray(shares.max(axis=1), np.float64),
         labels=_texts(cells),
         categories=names,
         proportions=proportions,
-        proportion_entropy=places.entropy_of(proportions) if names else np.full(m, np.nan),
+        proportion_entropy=normalised_entropy(proportions) if names else np.full(m, np.nan),
         objective=solution.objective,
         marginal_error=solution.marginal_error,
         atlas_weight=params.atlas_weight,

@@ -58,14 +58,6 @@ def row_shares(plan: Any) -> Any:
     return plan * factor[:, None]
 
 
-def entropy_of(shares: Floats) -> Floats:
-    """(n,) Shannon entropy of rows that sum to 1 over the log of their length; NaN stays NaN."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(shares > 0, -shares * np.log(shares), 0.0)
-    out = terms.sum(axis=1) / np.log(max(shares.shape[1], 2))
-    return np.asarray(np.where(np.isfinite(shares).all(axis=1), np.clip(out, 0, 1), np.nan))
-
-
 def proportions(plan: Floats, labels: NDArray[Any] | None) -> tuple[tuple[str, ...], Floats]:
     """Share of each label in the mass that a spot receives.
 

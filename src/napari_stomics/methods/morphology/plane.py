@@ -24,10 +24,10 @@ from napari_stomics.methods.morphology.gain import held_out_gain
 from napari_stomics.methods.morphology.relevance import (
     entropy_of,
     largest_correlation,
-    morans_i,
     mutual_information,
 )
 from napari_stomics.methods.preprocess import most_variable, normalise_as
+from napari_stomics.metrics.spatial import morans_i, neighbour_graph
 
 Floats = NDArray[np.floating[Any]]
 
@@ -140,7 +140,7 @@ def morphology_plane(inputs: PlaneInputs, params: PlaneParams, ctx: JobContext) 
         relevance_p=relevance["p"],
         shared_p=shared["p"],
         quadrant=quadrant.astype(object),
-        moran=morans_i(z, xy),
+        moran=morans_i(neighbour_graph(xy), z),
         spots=len(inputs.labels),
         gain=gain,
         settings={"genes": len(genes), "seed": params.seed, "matched": params.matched},

@@ -111,16 +111,3 @@ def largest_correlation(x: Floats, y: Any, ctx: JobContext) -> tuple[Floats, NDA
             best[here[better]] = value[better]
             which[here[better]] = top[better] + start
     return best.astype(np.float64), which
-
-
-def morans_i(z: Floats, xy: Floats, neighbours: int = 6) -> Floats:
-    """Moran's I of standardised columns over the nearest neighbours, row-normalised."""
-    from scipy.spatial import cKDTree
-
-    count = min(neighbours, len(xy) - 1)
-    tree: Any = cKDTree(xy)
-    near = tree.query(xy, k=count + 1)[1][:, 1:]
-    around = np.zeros_like(z)
-    for k in range(count):
-        around += z[near[:, k]]
-    return np.asarray(np.einsum("ij,ij->j", z, around) / (count * len(z)), np.float64)
