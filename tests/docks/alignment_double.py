@@ -105,7 +105,7 @@ def install(monkeypatch) -> Registry:
     for target in (
         "napari_stomics.core.registry.registry",
         "napari_stomics.workflow.steps.registry",
-        "napari_stomics.docks.alignment_form.registry",
+        "napari_stomics.docks.step_form.registry",
     ):
         monkeypatch.setattr(target, lambda: found)
     assert registry_module.registry() is found

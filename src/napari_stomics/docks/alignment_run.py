@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import traceback
 from functools import cache
 from typing import Any
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_stomics.core.errors import UserError
 from napari_stomics.core.plans import AlignmentState
 from napari_stomics.docks.alignment_form import AlignmentForm
 from napari_stomics.docks.curve_view import CurveView
@@ -17,7 +15,7 @@ from napari_stomics.docks.job_bar import JobBar, MessageText
 from napari_stomics.docks.jobs import Job
 from napari_stomics.docks.layout import button, in_column, in_row
 from napari_stomics.docks.live_show import LiveShow
-from napari_stomics.docks.messages import describe_failure
+from napari_stomics.docks.messages import failure_text
 from napari_stomics.docks.workbench import Workbench
 from napari_stomics.workflow.steps import Step
 
@@ -143,10 +141,7 @@ class RunPanel(QWidget):
         try:
             self._launch(self._form.step(start, **changes))
         except Exception as error:
-            text = describe_failure(error, "Align sections")
-            if not isinstance(error, UserError):
-                text = f"{text}\n{traceback.format_exc()}"
-            self.problem.show_text(text)
+            self.problem.show_text(failure_text(error, "Align sections"))
         self.refresh()
 
     def _launch(self, step: Step) -> None:

@@ -16,8 +16,8 @@ from napari_stomics.docks.fusion_sliders import FusionSliders
 from napari_stomics.docks.job import JobState
 from napari_stomics.docks.job_bar import JobBar, MessageText
 from napari_stomics.docks.layout import button, in_row, wrapped_label
-from napari_stomics.docks.messages import told_to_user
-from napari_stomics.docks.method_form import MethodForm, told
+from napari_stomics.docks.messages import failure_text, told_to_user
+from napari_stomics.docks.method_form import MethodForm
 from napari_stomics.docks.workbench import Workbench, job_threads
 from napari_stomics.session.live_fusion import DOMAINS, FUSION, LiveAnswer, LiveChoice, LiveFusion
 from napari_stomics.workflow.steps import Step
@@ -170,7 +170,7 @@ class FusionLivePanel(QWidget):
             params: Any = resolved.params
             live = LiveFusion(inputs, params, self._domain_params())
         except Exception as error:
-            self.problem.show_text(told(error, "Live preview"))
+            self.problem.show_text(failure_text(error, "Live preview"))
             return
         self._live, self._read = live, self._fusion.refs.values()
         if live.domain_params.get("n_domains"):
@@ -252,7 +252,7 @@ class FusionLivePanel(QWidget):
             then = partial(self._keep_domains, choice, step.result_key)
             self._keeping = self._bench.start(step, then=then)
         except Exception as error:
-            self.problem.show_text(told(error, "Keep"))
+            self.problem.show_text(failure_text(error, "Keep"))
         self.refresh()
 
     def _keep_domains(self, choice: LiveChoice, embedding: str) -> None:
@@ -322,7 +322,7 @@ class FusionLivePanel(QWidget):
 
     def _on_failed(self, live: LiveFusion, error: BaseException) -> None:
         if live is self._live:
-            self.problem.show_text(told(error, "Live preview"))
+            self.problem.show_text(failure_text(error, "Live preview"))
 
     def _on_moved(self) -> None:
         self._rests.stop()

@@ -8,6 +8,7 @@ from weakref import WeakMethod
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
+    QFormLayout,
     QHBoxLayout,
     QLabel,
     QPushButton,
@@ -112,6 +113,17 @@ def _without_owner(slot: Callable[[], object]) -> Callable[[], None]:
 
 def _itself(slot: Callable[[], object]) -> Callable[[], object]:
     return slot
+
+
+def form_layout() -> QFormLayout:
+    """Return rows of a title and a field, whose fields take what room there is."""
+    form = QFormLayout()
+    form.setContentsMargins(0, 0, 0, 0)
+    form.setVerticalSpacing(4)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+    form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
+    return form
 
 
 def in_row(*widgets: QWidget) -> QWidget:

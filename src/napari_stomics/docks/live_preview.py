@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import traceback
 from dataclasses import dataclass, replace
 from typing import Any
 
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QCheckBox, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_stomics.core.errors import UserError
 from napari_stomics.core.plans import AlignmentState, TransportPlan
 from napari_stomics.data.references import collect_landmarks
 from napari_stomics.data.spot_pairs import constraint_of
@@ -19,7 +17,7 @@ from napari_stomics.docks.job_bar import MessageText
 from napari_stomics.docks.jobs import Job
 from napari_stomics.docks.layout import button, in_row
 from napari_stomics.docks.live_show import LiveShow
-from napari_stomics.docks.messages import describe_failure, told_to_user
+from napari_stomics.docks.messages import describe_failure, failure_text, told_to_user
 from napari_stomics.docks.result_text import words
 from napari_stomics.docks.workbench import Workbench, job_threads
 from napari_stomics.workflow.steps import Outcome, PreparedStep, ResolvedStep
@@ -158,10 +156,7 @@ class LivePreview(QWidget):
         try:
             prepared = self._prepared(plan)
         except Exception as error:
-            text = describe_failure(error, "Solve again")
-            if not isinstance(error, UserError):
-                text = f"{text}\n{traceback.format_exc()}"
-            self.problem.show_text(text)
+            self.problem.show_text(failure_text(error, "Solve again"))
             return
         source, target = self._form.pair
         run = self._answer.run

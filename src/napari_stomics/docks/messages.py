@@ -37,6 +37,14 @@ def describe_failure(error: BaseException, title: str = "") -> str:
     )
 
 
+def failure_text(error: BaseException, title: str = "") -> str:
+    """Return the words for an error; with the traceback where it is a fault in the program."""
+    text = describe_failure(error, title)
+    if isinstance(error, UserError):
+        return text
+    return f"{text}\n{''.join(traceback.format_exception(error))}"
+
+
 class BugNotification(ErrorNotification):
     """A napari error with its traceback as text, so that no frame is kept alive.
 

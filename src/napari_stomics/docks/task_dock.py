@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import traceback
 from typing import Any
 
 from napari.viewer import Viewer
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFormLayout, QLabel, QLineEdit, QSizePolicy, QVBoxLayout
+from qtpy.QtWidgets import QLabel, QLineEdit, QSizePolicy, QVBoxLayout
 
 from napari_stomics.core.errors import UserError
 from napari_stomics.core.registry import registry
@@ -15,8 +14,8 @@ from napari_stomics.data.carry import ends_of
 from napari_stomics.data.collect import COLLECTORS
 from napari_stomics.docks.dock import Dock
 from napari_stomics.docks.job_bar import JobBar, MessageText
-from napari_stomics.docks.layout import Fold, button, in_column
-from napari_stomics.docks.messages import describe_failure
+from napari_stomics.docks.layout import Fold, button, form_layout, in_column
+from napari_stomics.docks.messages import describe_failure, failure_text
 from napari_stomics.docks.name_combo import NameCombo
 from napari_stomics.docks.param_form import ParamForm
 from napari_stomics.docks.refs_form import RefsForm
@@ -91,7 +90,7 @@ class TaskDock(Dock):
         self.problem = MessageText()
         self.bar = JobBar(self._bench.runner, is_of_method)
         self.results = ResultPanel(self._bench)
-        head, foot = _form(), _form()
+        head, foot = form_layout(), form_layout()
         head.addRow("Task", self.task)
         head.addRow("Method", self.method)
         foot.addRow("Result name", self.key)
@@ -233,10 +232,7 @@ class TaskDock(Dock):
 
     def _complain(self, error: Exception, title: str) -> None:
         """Say in place what went wrong."""
-        text = describe_failure(error, title)
-        if not isinstance(error, UserError):
-            text = f"{text}\n{traceback.format_exc()}"
-        self.problem.show_text(text)
+        self.problem.show_text(failure_text(error, title))
 
     def _on_study(self) -> None:
         self._refresh()
@@ -267,11 +263,3 @@ def _insert(column: QVBoxLayout, index: int, part: Any) -> None:
         column.insertWidget(index, part)
     else:
         column.insertLayout(index, part)
-
-
-def _form() -> QFormLayout:
-    form = QFormLayout()
-    form.setContentsMargins(0, 0, 0, 0)
-    form.setVerticalSpacing(4)
-    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-    return form
