@@ -35,6 +35,41 @@ def test_settled_answers_are_those_of_the_methods(inputs):
     assert not answer.quick
 
 
+def test_sections_are_corrected_as_the_method_does():
+    refs = FusionRefs(
+        section="section_1", others=("section_2",), modalities=("rna",), histology=False
+    )
+    both = collect_fusion(shared_simulation().study, refs)
+    values = {}
+    for batch in ("none", "centre", "neighbours"):
+        params = SmoothParams(steps=2, batch=batch)
+        fused = fuse_smooth(both, params, hushed())
+        made = LiveFusion(both, params, {"members": 3})
+        answer = made.answer(LiveChoice(2, None, 3), hushed(), quick=False)
+        ours = GaussianMixtureParams(n_domains=3, members=3)
+        found = find_domains(made._embedding(fused.values), ours, hushed())
+        assert (answer.domains.labels == found.labels).all()
+        assert np.allclose(answer.domains.probabilities, found.probabilities)
+        values[batch] = fused.values
+    assert not np.allclose(values["none"], values["neighbours"])
+
+
+def test_settled_domains_are_judged_by_the_annotation_of_who_asks(inputs):
+    from dataclasses import replace
+
+    made = live(inputs)
+    params = GaussianMixtureParams(n_domains=3, members=3)
+    fused = fuse_smooth(inputs, SmoothParams(steps=2), hushed())
+    plain = made._embedding(fused.values)
+    first = made.find(plain, params, hushed())
+    assert np.isnan(first.ari)
+    truth = np.asarray(first.labels, object)
+    again = made.find(replace(plain, labels=truth, name="mine"), params, hushed())
+    assert (again.ari, again.nmi) == pytest.approx((1.0, 1.0))
+    assert again.embedding == "mine"
+    assert again.probabilities is first.probabilities
+
+
 def test_what_no_slider_has_moved_is_as_in_the_parameters(inputs):
     made = live(inputs, steps=6, weights="rna=1, protein=3")
     answer = made.answer(LiveChoice(n_domains=3), hushed())

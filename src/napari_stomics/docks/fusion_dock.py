@@ -63,6 +63,7 @@ class FusionDock(Dock):
         )
         self.fusion.done.connect(self._on_fused)
         self.fusion.changed.connect(self.live.check_basis)
+        self.domains.changed.connect(self.live.check_basis)
         self.domains.done.connect(self._on_found)
         self.choice.changed.connect(self._on_choice)
         self.listen(

@@ -11,14 +11,15 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_stomics.core.errors import UserError
 from napari_stomics.core.registry import registry
-from napari_stomics.docks.domain_choice import recolour
+from napari_stomics.docks.fusion_keep import KINDS as KEEP
+from napari_stomics.docks.fusion_keep import FusionKeep
 from napari_stomics.docks.fusion_sliders import FusionSliders
 from napari_stomics.docks.job import JobState
 from napari_stomics.docks.job_bar import JobBar, MessageText
 from napari_stomics.docks.layout import button, in_row, wrapped_label
 from napari_stomics.docks.messages import failure_text, told_to_user
 from napari_stomics.docks.method_form import MethodForm
-from napari_stomics.docks.workbench import Workbench, job_threads
+from napari_stomics.docks.workbench import Workbench
 from napari_stomics.session.live_fusion import DOMAINS, FUSION, LiveAnswer, LiveChoice, LiveFusion
 from napari_stomics.workflow.steps import Step
 
@@ -33,6 +34,14 @@ _RESTS_MS = 500
 _SETTLED_UP_TO = 20_000
 """Above so many spots only Keep runs the clustering as thoroughly as the method by itself."""
 
+_QUICK = "a quick look: a single run, without stability"
+_SETTLED = "settled: the consensus of many runs"
+_KEEPING = (
+    "Fusing and taking the consensus of many runs, which also says how stable each spot is; "
+    "what was found under the sliders already is not computed again. The preview stays until "
+    "the result is there; Cancel leaves the study as it was."
+)
+_STALE = "The forms have changed since it was started: drop it and start again to follow them."
 _IDLE = (
     "Sliders for the number of domains, diffusion steps and weights: each move repaints the "
     "domains at once. Nothing is kept until you say so."
@@ -59,7 +68,8 @@ class FusionLivePanel(QWidget):
         self._live: LiveFusion | None = None
         self._shown: LiveDomains | None = None
         self._read: dict[str, Any] = {}
-        self._keeping: Job | None = None
+        self._base: Step | None = None
+        self._keeping: FusionKeep | None = None
         self._asked = 0.0
         self.answer: LiveAnswer | None = None
         """What is on the canvas."""
@@ -86,13 +96,26 @@ class FusionLivePanel(QWidget):
         self.sliders = FusionSliders()
         self.told = wrapped_label()
         self.problem = MessageText()
-        self.keep_it = button("Keep", self.keep, "Put fusion and domains into the study, as steps.")
+        self.keep_it = button(
+            "Keep",
+            self.keep,
+            "Put fusion and domains into the study, as two steps that one undo takes back.",
+        )
         self.drop_it = button("Drop", self.drop, "Take the preview away; nothing was changed.")
         self._ends = in_row(self.keep_it, self.drop_it)
+        self.keep_bar = JobBar(self._bench.runner, KEEP)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
-        for widget in (self.on, self.bar, self.sliders, self.told, self.problem, self._ends):
+        for widget in (
+            self.on,
+            self.bar,
+            self.sliders,
+            self.told,
+            self.problem,
+            self._ends,
+            self.keep_bar,
+        ):
             column.addWidget(widget)
         self.sliders.moved.connect(self._on_moved)
 
@@ -114,13 +137,12 @@ class FusionLivePanel(QWidget):
             widget.setVisible(shown)
             widget.setEnabled(not keeping)
         if keeping:
-            self.told.setText("Putting fusion and domains into the study…")
+            self.told.setText(_KEEPING)
         elif self.answer is not None:
             found = self.answer.domains
-            how = "a quick look" if self.answer.quick else "settled"
-            self.told.setText(
-                f"{len(found.names)} domains on {len(found.ids):,} spots, {how}. Not kept yet."
-            )
+            how = _QUICK if self.answer.quick else _SETTLED
+            text = f"{len(found.names)} domains on {len(found.ids):,} spots, {how}. Not kept yet."
+            self.told.setText(f"{text} {_STALE}" if self._is_stale() else text)
         else:
             self.told.setText("Open a study first." if empty else _IDLE)
 
@@ -136,12 +158,15 @@ class FusionLivePanel(QWidget):
             moved["steps"] = choice.steps
         if choice.weights is not None:
             moved["weights"] = choice.weights_text()
+        base = self._base or self._form_step()
+        # What no slider has moved stays as the form had it.
+        return base.model_copy(update={"params": {**base.params, **moved}})
+
+    def _form_step(self) -> Step:
         form = self._fusion.step()
         if method_of(self._fusion.key) == FUSION:
-            # What no slider has moved stays as the form has it.
-            return form.model_copy(update={"params": {**form.params, **moved}})
-        key = self._fusion.key_for(FUSION)
-        return Step(method=FUSION, inputs=form.inputs, params=moved, key=key)
+            return form
+        return Step(method=FUSION, inputs=form.inputs, key=self._fusion.key_for(FUSION))
 
     def domain_step(self, choice: LiveChoice, embedding: str) -> Step:
         """The domains as the sliders stand, of an embedding."""
@@ -149,7 +174,8 @@ class FusionLivePanel(QWidget):
         refs = self._domains.refs.values()
         if refs.get("section") == inputs["section"] and refs.get("annotation"):
             inputs["annotation"] = refs["annotation"]
-        params = {**self._domain_params(), "n_domains": choice.n_domains}
+        known = self._domain_params() if self._live is None else self._live.domain_params
+        params = {**known, "n_domains": choice.n_domains}
         key = self._domains.key_for(DOMAINS, inputs["section"])
         return Step(method=DOMAINS, inputs=inputs, params=params, key=key)
 
@@ -165,14 +191,15 @@ class FusionLivePanel(QWidget):
         """Prepare what the form above says, and show the first domains."""
         self.drop()
         try:
-            resolved = self.fusion_step(LiveChoice()).resolve()
+            base = self._form_step()
+            resolved = base.resolve()
             inputs = resolved.collect(self._bench.session.study).inputs
             params: Any = resolved.params
             live = LiveFusion(inputs, params, self._domain_params())
         except Exception as error:
             self.problem.show_text(failure_text(error, "Live preview"))
             return
-        self._live, self._read = live, self._fusion.refs.values()
+        self._live, self._base, self._read = live, base, self._fusion.refs.values()
         if live.domain_params.get("n_domains"):
             self.sliders.count.set_value(live.domain_params["n_domains"])
         self._asked = time.perf_counter()
@@ -244,44 +271,15 @@ class FusionLivePanel(QWidget):
         self.problem.show_text("")
         choice = self.sliders.choice()
         try:
-            if self._bench.session.is_saving:
-                raise UserError(
-                    "The study is being saved.", "Press Keep again when the save has ended."
-                )
-            step = self.fusion_step(choice)
-            then = partial(self._keep_domains, choice, step.result_key)
-            self._keeping = self._bench.start(step, then=then)
+            fusion = self.fusion_step(choice)
+            steps = (fusion, self.domain_step(choice, fusion.result_key))
+            assert self._live is not None
+            assert self._shown is not None
+            colours = self._shown.colours_of
+            self._keeping = FusionKeep(self._bench, self._live, steps, colours)
         except Exception as error:
             self.problem.show_text(failure_text(error, "Keep"))
         self.refresh()
-
-    def _keep_domains(self, choice: LiveChoice, embedding: str) -> None:
-        study = self._bench.session.study
-        step = self.domain_step(choice, embedding)
-        prepared = step.resolve().collect(study)
-        self._keeping = self._bench.runner.start(
-            prepared.run,
-            title=prepared.resolved.spec.title,
-            kind=f"{step.method} {step.result_key}",
-            on_done=self._bench.while_open(partial(self._commit, study)),
-            threads=job_threads(step.method),
-        )
-
-    def _commit(self, study: Any, outcome: Any) -> None:
-        """Commit the domains in the colours of the preview, as one action."""
-        session, found, key = self._bench.session, outcome.result, outcome.run.key
-        if session.study is not study:
-            raise UserError(
-                "Another study was opened meanwhile, so the result is dropped.",
-                "Open the former study again and start a preview there.",
-            )
-        with session.undo.group(str(outcome.run.step["method"])):
-            session.commit(outcome)
-            if self._shown is not None and not session.is_saving:
-                colours = self._shown.colours_of(found)
-                recolour(self._bench, key, found.sections, colours, f"Colours of {key}")
-        self._keeping = None
-        self.drop()
 
     def drop(self) -> None:
         """Take the preview away; the study stays as it is."""
@@ -289,7 +287,7 @@ class FusionLivePanel(QWidget):
         self._rests.stop()
         self._stop(START, MOVE, SETTLE)
         shown, self._shown = self._shown, None
-        self._live, self.answer, self._keeping = None, None, None
+        self._live, self._base, self.answer, self._keeping = None, None, None, None
         self.sliders.reset()
         self.problem.show_text("")
         if shown is not None:
@@ -300,9 +298,24 @@ class FusionLivePanel(QWidget):
 
     def check_basis(self) -> None:
         """Drop the preview where the form now speaks of other sections or modalities."""
-        shown = self._live is not None and not self.is_keeping
-        if shown and self._fusion.refs.values() != self._read:
+        if self._live is None or self.is_keeping:
+            return
+        if self._fusion.refs.values() != self._read:
             self.drop()
+        else:
+            self.refresh()
+
+    def _is_stale(self) -> bool:
+        """Whether the forms now have other parameters than the preview was started with."""
+        live, base = self._live, self._base
+        if live is None or base is None:
+            return False
+        try:
+            now, domains = self._form_step(), self._domain_params()
+        except UserError:
+            return True
+        given = {**live.domain_params, "n_domains": domains.get("n_domains")}
+        return now.params != base.params or (bool(domains) and domains != given)
 
     def _stop(self, *kinds: str) -> None:
         for job in self._jobs(*kinds):
@@ -312,8 +325,10 @@ class FusionLivePanel(QWidget):
 
     def on_finished(self, job: Job) -> None:
         """Hear that a job has ended: the sliders are free again where Keep did not succeed."""
-        if job is self._keeping and job.state is not JobState.SUCCEEDED:
+        if self._keeping is not None and job is self._keeping.job:
             self._keeping = None
+            if job.state is JobState.SUCCEEDED:
+                self.drop()
             self.refresh()
         elif job.kind == START:
             if self.answer is None and not job.superseded:

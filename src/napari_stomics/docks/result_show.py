@@ -11,7 +11,6 @@ from napari_stomics.docks.messages import show_failure, show_warning, told_to_us
 if TYPE_CHECKING:
     from napari_stomics.data.schema import RunRecord
     from napari_stomics.docks.workbench import Workbench
-    from napari_stomics.workflow.steps import Outcome
 
 _END = object()
 
@@ -65,21 +64,21 @@ class ResultShow:
             show_warning(str(error), run.key)
 
     def committing(
-        self, outcome: Outcome, first: Callable[[], object] | None = None
+        self, commit: Callable[[], object], first: Callable[[], object] | None = None
     ) -> Iterator[None]:
-        """Commit a job's result and paint it piece by piece; the window draws in between.
+        """Commit results and paint them piece by piece; the window draws in between.
 
         Parameters
         ----------
-        outcome
-            What the job returned.
+        commit
+            Commits them to the session.
         first
             Called just before the painting, with the viewer as it was while the job ran.
         """
         held: list[tuple[Any, RunRecord]] = []
         self._held = held
         try:
-            self._bench.session.commit(outcome)
+            commit()
         finally:
             self._held = None
         yield

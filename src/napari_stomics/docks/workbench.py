@@ -6,6 +6,7 @@ A dock asks the workbench to do things; it computes nothing and touches no data.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -174,7 +175,7 @@ class Workbench(QObject):
                     "Another study was opened meanwhile, so the result is dropped.",
                     "Open the former study again and run the step there.",
                 )
-            yield from self._results.committing(outcome, first)
+            yield from self.committing(partial(self.session.commit, outcome), first)
             if then is not None:
                 yield
                 then()
@@ -197,7 +198,7 @@ class Workbench(QObject):
         """Commit a result that was computed before; see :meth:`start`."""
 
         def done(kept: Any) -> Iterator[None]:
-            yield from self._results.committing(kept, first)
+            yield from self.committing(partial(self.session.commit, kept), first)
             yield
             then()
             yield
@@ -208,6 +209,12 @@ class Workbench(QObject):
             kind=f"keep {outcome.run.id}",
             on_done=self.while_open(done),
         )
+
+    def committing(
+        self, commit: Callable[[], object], first: Callable[[], None] | None = None
+    ) -> Iterator[None]:
+        """Commit results and paint them piece by piece: what a job's ``on_done`` may return."""
+        return self._results.committing(commit, first)
 
     def save(self, path: str | Path | None = None, *, overwrite: bool = False) -> Job | None:
         """Save the study in a background job."""

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_stomics.core.cache import ContentCache
+from napari_stomics.core.cache import ContentCache, content_key
 from napari_stomics.core.fusion import EmbeddingInputs, FusionInputs
 from napari_stomics.core.jobs import JobContext, limited_threads
 
 if TYPE_CHECKING:
     from napari_stomics.core.fusion import Domains
+    from napari_stomics.methods.domains.gmm import GaussianMixtureParams
     from napari_stomics.methods.fusion.blocks import Fused
     from napari_stomics.methods.fusion.preparation import Prepared
     from napari_stomics.methods.fusion.smooth import SmoothParams
@@ -92,6 +93,7 @@ class LiveFusion:
     domain_params: dict[str, Any] = field(default_factory=dict)
     _prepared: Prepared | None = field(default=None, repr=False)
     _fused: ContentCache[Fused] = field(default_factory=lambda: ContentCache(_KEPT), repr=False)
+    _found: ContentCache[Domains] = field(default_factory=lambda: ContentCache(_KEPT), repr=False)
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -125,11 +127,8 @@ class LiveFusion:
             If the modalities cannot be fused, the weights are all zero, or there are
             too few spots for the number of domains.
         """
-        from napari_stomics.methods.domains.gmm import (
-            GaussianMixtureParams,
-            find_domains,
-            repaint,
-        )
+        from napari_stomics.methods.domains.gmm import GaussianMixtureParams, repaint
+        from napari_stomics.methods.fusion.batch import correct_batches
         from napari_stomics.methods.fusion.blocks import fuse_prepared, read_weights
         from napari_stomics.methods.fusion.preparation import prepare
 
@@ -146,7 +145,12 @@ class LiveFusion:
 
         def fuse() -> Fused:
             with limited_threads(1):
-                return fuse_prepared(prepared, steps, weights, self.params.n_output)
+                fused = fuse_prepared(prepared, steps, weights, self.params.n_output)
+                of, batch, seed = self.inputs.of, self.params.batch, self.params.seed
+                values = correct_batches(
+                    fused.values, of, batch, seed=seed, ctx=ctx.part(0.8, 0.85)
+                )
+            return replace(fused, values=values)
 
         fused = self._fused.get(f"{steps} {text}", fuse)
         ctx.step(0.85, "Clustering")
@@ -157,8 +161,34 @@ class LiveFusion:
                 start = None if before is None else resized(before, fused.values, choice.n_domains)
                 domains = repaint(embedding, params, start, ctx.part(0.85, 1.0))
             else:
-                domains = find_domains(embedding, params, ctx.part(0.85, 1.0))
+                domains = self.find(embedding, params, ctx.part(0.85, 1.0))
         return LiveAnswer(choice, fused.steps, fused.weights, domains, quick)
+
+    def find(
+        self, embedding: EmbeddingInputs, params: GaussianMixtureParams, ctx: JobContext
+    ) -> Domains:
+        """Find domains as the method does; those of an equal embedding are not found again."""
+        from napari_stomics.methods.domains.gmm import find_domains
+        from napari_stomics.metrics.clustering import (
+            adjusted_rand_index,
+            normalised_mutual_information,
+        )
+
+        key = content_key(
+            embedding.values, embedding.coordinates, embedding.of, params.model_dump_json()
+        )
+        found = self._found.get(key, lambda: find_domains(embedding, params, ctx))
+        truth, nan = embedding.labels, float("nan")
+        return replace(
+            found,
+            section=embedding.section,
+            ids=embedding.ids,
+            sections=embedding.sections,
+            of=embedding.of,
+            embedding=embedding.name,
+            ari=nan if truth is None else adjusted_rand_index(truth, found.labels),
+            nmi=nan if truth is None else normalised_mutual_information(truth, found.labels),
+        )
 
     def _embedding(self, values: NDArray[Any]) -> EmbeddingInputs:
         return EmbeddingInputs(

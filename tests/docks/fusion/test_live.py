@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from napari_stomics.docks.fusion_dock import FusionDock
+from napari_stomics.docks.fusion_keep import KINDS as KEEP
 from napari_stomics.docks.fusion_live import MOVE
 from napari_stomics.docks.workbench import workbench
 from napari_stomics.layers.domains import labels_of, parts
@@ -131,8 +132,12 @@ def test_keep_puts_two_steps_into_the_log_that_replay_to_what_was_shown(
     table = replayed.section("section_1").table("rna")
     assert (table.obs[runs[1].key].astype(str).to_numpy() == shown).all()
     bench.undo()
-    bench.undo()
     assert not bench.session.results()
+    assert not bench.session.undo.undo_text
+    assert not parts(viewer, runs[1].key, "domains")
+    bench.redo()
+    assert [run.step["method"] for run in bench.session.results()] == [FUSION, DOMAINS]
+    assert opened.choice.colours == colours
 
 
 def test_a_preview_changes_nothing_and_can_be_dropped(live, bench, viewer):
@@ -181,6 +186,75 @@ def test_keep_that_is_cancelled_leaves_the_preview(live, bench, viewer, qtbot):
     assert tagged(viewer, role="live")
     assert live.sliders.isEnabled()
     assert not bench.session.results()
+
+
+def test_keep_that_is_cancelled_at_the_domains_leaves_no_fusion_either(
+    live, opened, bench, viewer, qtbot
+):
+    live._rests.setInterval(100_000)  # nothing settles, so that Keep has something to compute
+    live.sliders.count.slider.setValue(4)
+    qtbot.waitUntil(lambda: live.answer.choice.n_domains == 4, timeout=60_000)
+    live.keep()
+    qtbot.waitUntil(lambda: bool(bench.runner.active(KEEP[1])), timeout=60_000)
+    assert not bench.session.results()
+    assert tagged(viewer, role="live")
+    live.keep_bar._cancel.click()
+    finish(qtbot, bench)
+    assert "Cancelled" in live.keep_bar.text
+    assert not bench.session.results()
+    assert bench.session.undo.is_clean
+    assert not live.is_keeping
+    assert tagged(viewer, role="live")
+    live.keep()
+    finish(qtbot, bench)
+    assert len(bench.session.results()) == 2
+
+
+def test_keep_finds_no_domains_again_that_have_settled(live, opened, bench, qtbot, monkeypatch):
+    from napari_stomics.methods.domains import gmm
+
+    calls = []
+    real = gmm.find_domains
+
+    def counted(*args):
+        calls.append(args[1].n_domains)
+        return real(*args)
+
+    monkeypatch.setattr(gmm, "find_domains", counted)
+    live.sliders.count.slider.setValue(4)
+    settled(opened, bench, qtbot)
+    live.keep()
+    finish(qtbot, bench)
+    assert calls == [4]
+    found = opened.choice.result
+    assert found.embedding == bench.session.results()[0].key
+    assert np.isfinite(found.stability).all()
+
+
+def test_a_study_that_is_saved_or_swapped_meanwhile_gets_nothing(live, bench, viewer, qtbot):
+    live.keep()
+    bench.session.begin_save()
+    finish(qtbot, bench)
+    assert "being saved" in live.keep_bar.text
+    assert tagged(viewer, role="live")
+    bench.session.end_save(None)
+    assert not bench.session.results()
+    live.keep()
+    bench.session.open(small_simulation(n_sections=1).study)
+    finish(qtbot, bench)
+    assert not bench.session.results()
+    assert not tagged(viewer, role="live")
+
+
+def test_changed_parameters_are_told_and_keep_keeps_what_is_shown(live, opened, bench, qtbot):
+    assert "changed" not in live.told.text()
+    form = opened.domains.params
+    form.set_value(form.value().model_copy(update={"prior": 9.0}))
+    form.changed.emit()
+    assert "have changed" in live.told.text()
+    live.keep()
+    finish(qtbot, bench)
+    assert bench.session.results()[1].step["params"]["prior"] == 3.0
 
 
 def test_keep_waits_for_a_save(live, bench, viewer):
