@@ -12,7 +12,7 @@ from napari_stomics.core.transforms import Affine
 from napari_stomics.data.study import Study
 from napari_stomics.data.warp import store_registration
 from napari_stomics.layers.compare import CompareController
-from napari_stomics.layers.gallery import Gallery, frames
+from napari_stomics.layers.gallery import Gallery, frames, stride_and_gaps
 from napari_stomics.layers.section import add_section
 from napari_stomics.layers.tags import tagged
 from tests.layers.studies import brightfield, section, to_um
@@ -77,6 +77,59 @@ def test_each_group_has_a_view_of_its_own_whatever_is_added_moved_or_removed(vie
     viewer.layers.remove(viewer.layers["B_dapi"])
     assert {k: v for k, v in cells(viewer).items() if k != "other"} == wanted
     assert not gallery.show([["A"], ["B"], ["C"]])
+
+
+def test_hidden_layers_cost_no_empty_places(viewer):
+    gallery = Gallery(viewer)
+    gallery.show([["A"], ["B"], ["C"]])
+    wanted = cells(viewer)
+    for i in range(12):
+        result = Points(np.zeros((1, 2)), name=f"A_{i}", visible=False)
+        result.metadata["napari_stomics"] = {"section": "A", "role": "result"}
+        viewer.add_layer(result)
+        assert cells(viewer) == wanted
+    assert len(tagged(viewer, role="gap")) <= 3
+    for i in (3, 11):
+        viewer.layers[f"A_{i}"].visible = True
+        assert cells(viewer) == wanted
+    names = [q.name for q in viewer.layers if q.name.startswith("A_")]
+    assert names.index("A_3") < names.index("A_11")
+    for i in (3, 11):
+        viewer.layers[f"A_{i}"].visible = False
+    assert cells(viewer) == wanted
+    assert len(tagged(viewer, role="gap")) <= 3
+    gallery.close()
+    assert not tagged(viewer, role="gap")
+    viewer.layers["A_3"].visible = True
+    assert not tagged(viewer, role="gap")
+    assert not viewer.canvas.grid.enabled
+
+
+def views(cells, stride, gaps):
+    """Rows in which the visible layers of each group come to lie."""
+    found, at = [], 0
+    for cell, gap in zip(cells, gaps, strict=True):
+        at += gap
+        found.append({(at + i) // stride for i, visible in enumerate(cell) if visible})
+        at += len(cell)
+    return found
+
+
+def test_the_fewest_empty_places_that_napari_needs():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        groups = [list(rng.random(rng.integers(1, 9)) < 0.5) for _ in range(rng.integers(2, 5))]
+        stride, gaps = stride_and_gaps(groups)
+        rows = [row for row in views(groups, stride, gaps) if row]
+        assert all(len(row) == 1 for row in rows)
+        assert [min(row) for row in rows] == sorted({min(row) for row in rows})
+        longest = max(map(len, groups))
+        assert sum(gaps) <= sum(longest - len(group) for group in groups)
+    assert stride_and_gaps([[True], [True]]) == (1, [0, 0])
+    assert stride_and_gaps([[True, True], [True], [True, True]]) == (2, [0, 0, 1])
+    assert stride_and_gaps([[False] * 9 + [True], [True, False], [True]]) == (1, [0, 0, 0])
+    assert stride_and_gaps([[False], [False]])[1] == [0, 0]
+    assert stride_and_gaps([[True], [True]], former=1)[0] == 1
 
 
 def test_groups_that_merge_share_a_view_and_one_group_ends_it(viewer):

@@ -45,12 +45,58 @@ def joined(groups: Sequence[Sequence[str]], pair: tuple[str, str]) -> list[list[
     ]
 
 
+def stride_and_gaps(cells: Sequence[Sequence[bool]], former: int = 1) -> tuple[int, list[int]]:
+    """Stride of napari's grid at which groups of layers need the fewest empty layers.
+
+    Napari gives a view to every ``stride`` layers among which one is visible: what
+    is visible of a group has to lie within one such row, after that of the group before.
+    Hidden layers have no view, so that they may lie anywhere.
+
+    Parameters
+    ----------
+    cells
+        Of each group, from the bottom of the list, whether its layers are visible.
+    former
+        A stride that is kept where no other needs fewer.
+
+    Returns
+    -------
+    stride
+        Layers of a row.
+    gaps
+        Number of empty layers to put before each group.
+    """
+    spans = []
+    for cell in cells:
+        seen = [i for i, visible in enumerate(cell) if visible]
+        spans.append((seen[0], seen[-1] - seen[0] + 1) if seen else (0, 0))
+    least = max(1, *(length for _, length in spans))
+    most = max(least, *map(len, cells), 1)
+
+    def gaps_at(stride: int) -> list[int]:
+        gaps, end, free = [], 0, 0
+        for cell, (first, length) in zip(cells, spans, strict=True):
+            gap = 0
+            if length:
+                place = max(end + first, free)
+                if place % stride + length > stride:
+                    place = -(-place // stride) * stride
+                gap, free = place - end - first, (place // stride + 1) * stride
+            gaps.append(gap)
+            end += gap + len(cell)
+        return gaps
+
+    strides = range(least, most + 1)
+    stride = min(strides, key=lambda s: (sum(gaps_at(s)), s != former))
+    return stride, gaps_at(stride)
+
+
 class Gallery:
     """Shows groups of sections beside each other in napari's grid, with one camera.
 
     Napari counts off the grid's views by position in the layer list, so the
-    layers of a group are kept together and the shorter groups are filled up with
-    hidden, empty layers. Switching the grid off by hand ends the gallery.
+    layers of a group are kept together, and as many hidden, empty layers as that
+    takes lie between the groups. Switching the grid off by hand ends the gallery.
 
     Parameters
     ----------
@@ -118,6 +164,8 @@ class Gallery:
             event.disconnect(react)
         grid = self.viewer.canvas.grid
         grid.events.enabled.disconnect(self._on_grid)
+        for layer in self.viewer.layers:
+            layer.events.visible.disconnect(self._on_visible)
         remove_layers(self.viewer, tagged(self.viewer, role="gap"))
         self._left_on = self._waits()
         if not self._left_on:
@@ -143,13 +191,14 @@ class Gallery:
             if not any(cells):  # the user has removed everything: so do we
                 remove_layers(self.viewer, tagged(self.viewer, role="gap"))
                 return
-            stride = max(1, *map(len, cells))
-            order = self._filled(cells, stride)
+            grid = self.viewer.canvas.grid
+            shown = [[layer.visible for layer in cell] for cell in cells]
+            stride, gaps = stride_and_gaps(shown, grid.stride)
+            order = self._filled(cells, gaps)
             for index, layer in enumerate(order):
                 current = self.viewer.layers.index(layer)
                 if current != index:
                     self.viewer.layers.move(current, index)
-            grid = self.viewer.canvas.grid
             grid.stride, grid.shape, grid.spacing = stride, (-1, -1), 0.0
             grid.enabled = True
             self.viewer.canvas.overlays.scale_bar.gridded = True
@@ -190,6 +239,10 @@ class Gallery:
         else:
             self.arrange()
 
+    def _on_visible(self) -> None:
+        """A layer that is shown needs a place in the view of its group."""
+        self._on_layers()
+
     def _on_grid(self) -> None:
         if not self._arranging and not self._waits() and not self.viewer.canvas.grid.enabled:
             self.dismissed = True
@@ -202,16 +255,16 @@ class Gallery:
         for layer in self.viewer.layers:
             if tag(layer).get("role") != "gap":
                 cells[of.get(tag(layer).get("section", ""), 0)].append(layer)
+                layer.events.visible.connect(self._on_visible)  # once, however often it is asked
         return cells
 
-    def _filled(self, cells: list[list[Layer]], stride: int) -> list[Layer]:
-        gaps = tagged(self.viewer, role="gap")
+    def _filled(self, cells: list[list[Layer]], gaps: list[int]) -> list[Layer]:
+        there = tagged(self.viewer, role="gap")
         order = []
-        for cell in cells:
-            missing = stride - len(cell)
-            fill = [gaps.pop() if gaps else self._gap() for _ in range(missing)]
+        for cell, missing in zip(cells, gaps, strict=True):
+            fill = [there.pop() if there else self._gap() for _ in range(missing)]
             order += [*fill, *cell]
-        remove_layers(self.viewer, gaps)
+        remove_layers(self.viewer, there)
         return order
 
     def _gap(self) -> Layer:
