@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,6 @@ from napari_stomics.core.palette import PALETTE, palette
 from napari_stomics.data.changes import apply_all, revert_all
 from napari_stomics.data.domain_colours import (
     carried_colours,
-    colour_changes,
     domain_colours,
     table_colours,
 )
@@ -63,7 +64,12 @@ def test_a_new_result_keeps_the_colours_of_what_it_stands_for():
     made, _ = stored(study, thirds())
     apply_all(
         study,
-        colour_changes(study, ["A"], "found", {"D1": "#111111", "D2": "#222222", "D3": "#333333"}),
+        write_domains(
+            study,
+            replace(made, colours={"D1": "#111111", "D2": "#222222", "D3": "#333333"}),
+            "found",
+            "run",
+        ),
     )
     assert domain_colours(study, made, "found")["D2"] == "#222222"
     swapped = np.array([{"D1": "D3", "D2": "D2", "D3": "D1"}[v] for v in thirds()], object)
@@ -121,6 +127,6 @@ def test_colours_outlive_saving_and_opening(tmp_path):
     study = pair()
     made, _ = stored(study, thirds())
     wanted = {"D1": "#111111", "D2": "#222222", "D3": "#333333"}
-    apply_all(study, colour_changes(study, ["A"], "found", wanted))
+    apply_all(study, write_domains(study, replace(made, colours=wanted), "found", "run"))
     save_store(study, tmp_path / "study.zarr")
     assert domain_colours(open_study(tmp_path / "study.zarr"), made, "found") == wanted

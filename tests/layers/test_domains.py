@@ -10,7 +10,7 @@ from napari.components import ViewerModel
 
 from napari_stomics.core.fusion import Embedding, Loadings
 from napari_stomics.data.changes import apply_all
-from napari_stomics.data.domain_colours import colour_changes, domain_colours
+from napari_stomics.data.domain_colours import domain_colours
 from napari_stomics.data.embeddings import write_domains
 from napari_stomics.layers import section as section_layers
 from napari_stomics.layers import valued
@@ -18,7 +18,6 @@ from napari_stomics.layers.domains import (
     domain_at,
     labels_of,
     parts,
-    recolour,
     show_part,
 )
 from napari_stomics.layers.factors import made_of, show_factor
@@ -63,7 +62,8 @@ def colours_of(layer):
 
 
 def test_domains_are_painted_in_the_colours_of_the_study(painted, viewer, study):
-    apply_all(study, colour_changes(study, "AB", "found", {"D1": "#ff0000", "D2": "#00ff00"}))
+    chosen = replace(painted, colours={"D1": "#ff0000", "D2": "#00ff00"})
+    apply_all(study, write_domains(study, chosen, "found", "run"))
     paint(viewer, study, painted, "found")
     layers = parts(viewer, "found", "domains")
     assert len(layers) == 2
@@ -71,16 +71,6 @@ def test_domains_are_painted_in_the_colours_of_the_study(painted, viewer, study)
         first = labels_of(layer) == "D1"
         assert np.allclose(colours_of(layer)[first], hex_rgba("#ff0000"), atol=0.01)
         assert np.allclose(colours_of(layer)[~first], hex_rgba("#00ff00"), atol=0.01)
-
-
-def test_they_are_recoloured_in_place_in_every_section(painted, viewer):
-    before = list(viewer.layers)
-    recolour(viewer, "found", {"D1": "#0000ff", "D2": "#ffffff"})
-    assert list(viewer.layers) == before
-    for layer in parts(viewer, "found", "domains"):
-        first = labels_of(layer) == "D1"
-        assert np.allclose(colours_of(layer)[first], hex_rgba("#0000ff"), atol=0.01)
-        assert dict(tag(layer)["legend"])["D2"] == "#ffffff"
 
 
 def test_a_click_finds_the_domain_of_the_nearest_spot(painted, viewer, study):

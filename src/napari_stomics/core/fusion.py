@@ -311,6 +311,8 @@ class Domains:
         several divisions; NaN where there are too few runs.
     embedding
         Name of the embedding that was clustered.
+    colours
+        Colours (#rrggbb) by name that somebody chose; the others are chosen when stored.
     """
 
     kind: ClassVar[str] = "domains"
@@ -330,6 +332,7 @@ class Domains:
     curve: DomainCurve | None = None
     rerun_ari: float = float("nan")
     embedding: str = ""
+    colours: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _default_sections(self)

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_stomics.core.palette import natural, palette
-from napari_stomics.data.changes import Change, SetTableEntry
 from napari_stomics.data.homes import text_column
 from napari_stomics.data.plans import UNS_PREFIX
 
@@ -52,19 +51,6 @@ def domain_colours(study: Study, result: Domains, key: str) -> Colours:
 def plain_colours(names: Sequence[str]) -> Colours:
     """Colours of the palette for names in their natural order."""
     return palette(sorted(map(str, names), key=natural))
-
-
-def colour_changes(
-    study: Study, sections: Sequence[str], key: str, colours: Mapping[str, str]
-) -> list[Change]:
-    """Changes that store other colours of domains in the tables of every section."""
-    changes: list[Change] = []
-    for section in sections:
-        for name in _tables_with(study, section, key):
-            names = study.sdata.tables[name].obs[key].cat.categories
-            listed = [colours[str(n)] for n in names]
-            changes.append(SetTableEntry(name, "uns", entry(key), listed))
-    return changes
 
 
 def carried_colours(
@@ -113,7 +99,7 @@ def carried_colours(
 
 
 def colours_after(study: Study, homes: Sequence[str], result: Domains, key: str) -> Colours:
-    """Colours of domains about to be stored: carried from those that they replace.
+    """Colours of domains about to be stored: chosen ones, else carried from what they replace.
 
     Parameters
     ----------
@@ -124,6 +110,10 @@ def colours_after(study: Study, homes: Sequence[str], result: Domains, key: str)
     result, key
         The domains, and the name under which they are stored.
     """
+    return {**_carried(study, homes, result, key), **result.colours}
+
+
+def _carried(study: Study, homes: Sequence[str], result: Domains, key: str) -> Colours:
     colours: Colours = {}
     parts = []
     for i, home in enumerate(homes):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_stomics.core.errors import UserError
 from napari_stomics.core.fusion import Domains
 from napari_stomics.docks.name_combo import NameCombo
 from napari_stomics.docks.workbench import Workbench, told_to_user
+from napari_stomics.workflow.steps import Step
 
 if TYPE_CHECKING:
     from napari_stomics.data.schema import RunRecord
@@ -111,48 +111,19 @@ class DomainChoice(ResultChoice):
         return {} if found is None else domain_colours(self._bench.session.study, found, self.key)
 
 
-def recolour(
-    bench: Workbench, key: str, sections: Sequence[str], colours: Mapping[str, str], text: str
-) -> None:
-    """Give stored domains other colours, as one action that can be undone.
+def edit_step(run: RunRecord, action: str, names: Sequence[str], **params: Any) -> Step:
+    """Return the step that changes stored domains by hand.
 
     Parameters
     ----------
-    bench
-        The viewer's workbench.
-    key, sections
-        Name of the domains, and the sections that they cover.
-    colours
-        Colour (hex) of every domain.
-    text
-        What is done, in words.
-
-    Raises
-    ------
-    UserError
-        If the study is being saved.
+    run
+        Of the domains.
+    action, names, **params
+        What is changed in which domains; see the parameters of the method.
     """
-    from napari_stomics.data.changes import apply_all, revert_all
-    from napari_stomics.data.domain_colours import colour_changes, table_colours
-    from napari_stomics.layers import domains
-    from napari_stomics.session.undo import Action
-
-    session = bench.session
-    study = session.study
-    changes: list[Any] = colour_changes(study, sections, key, colours)
-    if not changes:
-        return
-
-    def show() -> None:
-        table = study.sdata.tables[changes[0].table]
-        domains.recolour(bench.viewer, key, table_colours(table, key))
-        bench.results_changed.emit()
-
-    def act(change: Any) -> None:
-        if session.is_saving:
-            raise UserError("The study is being saved.", "Try again when the save has ended.")
-        change(study, changes)
-        show()
-
-    act(apply_all)
-    session.undo.push(Action(text, lambda: act(revert_all), lambda: act(apply_all)))
+    before = run.step["inputs"]
+    inputs = {"section": before["section"], "domains": run.key}
+    if before.get("annotation"):
+        inputs["annotation"] = before["annotation"]
+    told = {"action": action, "domains": ",".join(names), **params}
+    return Step(method="domains/edit", inputs=inputs, params=told, key=run.key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_stomics.core.errors import UserError
 from napari_stomics.docks.docking import raise_dock
-from napari_stomics.docks.domain_choice import DomainChoice, recolour
+from napari_stomics.docks.domain_choice import DomainChoice, edit_step
 from napari_stomics.docks.layout import button, in_row, wrapped_label
 from napari_stomics.docks.metrics_tables import ContingencyView
 from napari_stomics.docks.name_combo import NameCombo
@@ -131,11 +132,11 @@ class DomainComparePanel(QWidget):
                 raise UserError("There is nothing to match.", "Choose what to compare with.")
             key, other = self._choice.key, self.other.currentText()
             if self._choice.run_of(other) is not None:
-                self._repaint_other(found, key, other)
+                self._repaint_other(found, other)
             else:
                 self._repaint_own(found, key, other, truth)
 
-    def _repaint_other(self, found: Domains, key: str, other: str) -> None:
+    def _repaint_other(self, found: Domains, other: str) -> None:
         from napari_stomics.data.domain_colours import carried_colours
 
         run = self._choice.run_of(other)
@@ -150,8 +151,7 @@ class DomainComparePanel(QWidget):
         colours = carried_colours(
             ours, self._choice.colours, theirs.labels, theirs.names, by_name=False
         )
-        text = f"Colours of {other} as {key}"
-        recolour(self._bench, other, theirs.sections, colours, text)
+        self._recolour(run, colours)
 
     def _repaint_own(self, found: Domains, key: str, other: str, truth: NDArray[Any]) -> None:
         from napari_stomics.data.domain_colours import carried_colours
@@ -160,7 +160,11 @@ class DomainComparePanel(QWidget):
         known = dict(colouring(self._bench.session.study, found.section, other).legend)
         known.pop("", None)
         colours = carried_colours(truth, known, found.labels, found.names, by_name=False)
-        recolour(self._bench, key, found.sections, colours, f"Colours of {key} as {other}")
+        self._recolour(self._choice.run_of(key), colours)
+
+    def _recolour(self, run: Any, colours: Mapping[str, str]) -> None:
+        listed = ",".join(colours.values())
+        self._bench.start(edit_step(run, "recolour", list(colours), colours=listed))
 
     def _on_metrics(self) -> None:
         with told_to_user("Open metrics"):

@@ -11,13 +11,12 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QColorDialog, QSizePolicy, QSpinBox, QVBoxLayout, QWidget
 
 from napari_stomics.core.errors import UserError
-from napari_stomics.docks.domain_choice import DomainChoice, recolour
+from napari_stomics.docks.domain_choice import DomainChoice, edit_step
 from napari_stomics.docks.domain_table import DomainTable
 from napari_stomics.docks.job_bar import JobBar
 from napari_stomics.docks.layout import button, in_row, wrapped_label
 from napari_stomics.docks.name_combo import NameCombo
 from napari_stomics.docks.workbench import Workbench, told_to_user
-from napari_stomics.workflow.steps import Step
 
 METHOD = "domains/edit"
 _DRAG_PX = 5
@@ -149,14 +148,7 @@ class DomainEditPanel(QWidget):
         found, colours = self._choice.result, self._choice.colours
         if found is None or colours.get(name) == colour:
             return
-        with told_to_user("Colour domain"):
-            recolour(
-                self._bench,
-                self._choice.key,
-                found.sections,
-                {**colours, name: colour},
-                f"Colour {name}",
-            )
+        self._edit("recolour", [name], colours=colour)
 
     def _edit(self, action: str, names: list[str], **params: Any) -> None:
         with told_to_user(f"{action.capitalize()} domains"):
@@ -165,17 +157,7 @@ class DomainEditPanel(QWidget):
                 raise UserError("There are no domains yet.", "Find domains first.")
             if self.is_busy:
                 raise UserError("Another edit is being computed.", "Wait until it is done.")
-            before = run.step["inputs"]
-            inputs = {"section": before["section"], "domains": run.key}
-            if before.get("annotation"):
-                inputs["annotation"] = before["annotation"]
-            step = Step(
-                method=METHOD,
-                inputs=inputs,
-                params={"action": action, "domains": ",".join(names), **params},
-                key=run.key,
-            )
-            self._bench.start(step)
+            self._bench.start(edit_step(run, action, names, **params))
 
     # -- colours -----------------------------------------------------------------------------
 

@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_stomics.core.errors import UserError
-from napari_stomics.docks.domain_choice import recolour
 from napari_stomics.docks.workbench import Workbench, job_threads
 from napari_stomics.workflow.steps import PreparedStep, Step
 
@@ -93,8 +92,9 @@ class FusionKeep:
         yield from self._bench.committing(partial(self._commit, fused, found))
 
     def _commit(self, fused: Outcome, found: Outcome) -> None:
-        session, result, key = self._bench.session, found.result, found.run.key
-        with session.undo.group(f"Keep {fused.run.key} and {key}"):
+        result = found.result
+        found.result = replace(result, colours=self._colours(result))
+        session = self._bench.session
+        with session.undo.group(f"Keep {fused.run.key} and {found.run.key}"):
             session.commit(fused)
             session.commit(found)
-            recolour(self._bench, key, result.sections, self._colours(result), f"Colours of {key}")

@@ -70,12 +70,6 @@ def labels_of(layer: Layer) -> NDArray[Any]:
     return np.asarray(layer.features[COLUMN] if found is None else found, object)
 
 
-def recolour(viewer: ViewerModel, key: str, colours: Mapping[str, str]) -> None:
-    """Give the domains of a result other colours; no layer is made anew."""
-    for layer in parts(viewer, key, PART):
-        paint_labels(layer, labels_of(layer), colours)
-
-
 def paint_labels(layer: Layer, labels: NDArray[Any], colours: Mapping[str, str]) -> None:
     """Show names in their colours on a layer of spots or on its raster, in place."""
     shown = Values(COLUMN, np.asarray(labels, object), colours=dict(colours))

@@ -9,22 +9,25 @@ import pytest
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QColorDialog
 
+from napari_stomics.data.domain_colours import table_colours
 from napari_stomics.docks.domain_edit import METHOD as EDIT
 from napari_stomics.docks.layout import Fold
 from napari_stomics.layers.domains import labels_of, parts
 from napari_stomics.layers.tags import tag, tagged
+from napari_stomics.workflow.recipes import Recipe, run_recipe
 from tests.docks.desk import finish
+from tests.small import small_simulation
 
 pytestmark = pytest.mark.gui
 
 
-def test_a_colour_waits_for_a_save(clustered, bench):
+def test_a_colour_waits_for_a_save(clustered, bench, qtbot):
     before = clustered.choice.colours
     bench.session.begin_save()
     clustered.edit.set_colour("D1", "#010203")
+    finish(qtbot, bench)
     assert clustered.choice.colours == before
     bench.session.end_save(None)
-    clustered.edit.set_colour("D1", "#010203")
     assert clustered.choice.colours["D1"] == "#010203"
 
 
@@ -76,23 +79,47 @@ def test_a_colour_is_stored_as_scanpy_has_it_and_undone(
     key, edit = clustered.choice.key, clustered.edit
     monkeypatch.setattr(QColorDialog, "getColor", lambda *a, **k: QColor("#123456"))
     before = clustered.choice.colours
-    layer = parts(viewer, key, "domains")[0]
+    old = parts(viewer, key, "domains")[0]
+    old.opacity = 0.4
+    parts(viewer, key, "entropy")[0].visible = True
+    here = labels_of(old) == "D2"
+    wanted = QColor("#123456").getRgbF()[:3]
+
+    def painted():
+        layer = parts(viewer, key, "domains")[0]
+        return np.allclose(layer.face_color[here][:, :3], wanted, atol=1e-3)
+
+    assert not painted()
     edit.table.cellDoubleClicked.emit(1, 0)
+    finish(qtbot, bench)
     table = bench.session.study.section("section_1").table("rna")
     order = list(table.obs[key].cat.categories)
     assert table.uns[f"{key}_colors"][order.index("D2")] == "#123456"
     assert edit.table.colour("D2") == "#123456"
-    here = labels_of(layer) == "D2"
-    wanted = QColor("#123456").getRgbF()[:3]
-    assert np.allclose(layer.face_color[here][:, :3], wanted, atol=1e-3)
-    assert parts(viewer, key, "domains")[0] is layer
+    assert painted()
+    assert parts(viewer, key, "domains")[0].opacity == 0.4
+    assert parts(viewer, key, "entropy")[0].visible
     assert not bench.session.undo.is_clean
     bench.undo()
     assert clustered.choice.colours == before
     assert edit.table.colour("D2") == before["D2"]
-    assert not np.allclose(layer.face_color[here][:, :3], wanted, atol=1e-3)
+    assert not painted()
     bench.redo()
     assert edit.table.colour("D2") == "#123456"
+
+
+def test_a_recipe_replays_the_colours(clustered, bench, qtbot, tmp_path):
+    clustered.edit.set_colour("D2", "#123456")
+    finish(qtbot, bench)
+    clustered.edit.rename("D2", "layer 2")
+    finish(qtbot, bench)
+    key = clustered.choice.key
+    path = Recipe.from_study(bench.session.study).write(tmp_path / "coloured.yaml")
+    replayed, _ = run_recipe(Recipe.read(path), small_simulation().study)
+    tables = [s.section("section_1").table("rna") for s in (bench.session.study, replayed)]
+    ours, theirs = (table_colours(table, key) for table in tables)
+    assert ours == theirs
+    assert ours["layer 2"] == "#123456"
 
 
 def test_a_click_on_the_canvas_selects_the_domain(clustered, bench, viewer):
@@ -163,6 +190,7 @@ def test_comparison_counts_scores_and_matches_colours(clustered, bench, viewer, 
     compare.other.setCurrentText("again")
     assert "ARI 1.000" in compare.told.text()
     compare.match.click()
+    finish(qtbot, bench)
     own = theirs.uns[f"{key}_colors"]
     assert list(theirs.uns["again_colors"]) == list(own)
     bench.undo()

@@ -46,6 +46,20 @@ def test_renaming_changes_the_name_alone(inputs: DomainInputs) -> None:
     np.testing.assert_array_equal(edited.probabilities, inputs.domains.probabilities)
 
 
+def test_recolouring_changes_colours_alone(inputs: DomainInputs) -> None:
+    edited = edit(inputs, action="recolour", domains="C, A", colours="#0000FF, #ff0000")
+    assert edited.colours == {"C": "#0000ff", "A": "#ff0000"}
+    assert edited.names == inputs.domains.names
+    assert (edited.labels == inputs.domains.labels).all()
+
+
+@pytest.mark.parametrize("colours", ["", "red", "#12345", "#123456,#123456"])
+def test_what_is_no_colour_for_each_domain_is_refused(inputs: DomainInputs, colours: str) -> None:
+    with pytest.raises(UserError, match="colour") as caught:
+        edit(inputs, action="recolour", domains="A", colours=colours)
+    assert "#1f77b4" in caught.value.hint
+
+
 def test_merging_sums_posteriors_and_leaves_the_others(inputs: DomainInputs) -> None:
     edited = edit(inputs, action="merge", domains="C, A", name="rim")
     assert edited.names == ("B", "rim")

@@ -1,7 +1,8 @@
-"""Domains renamed, merged and split by hand, each edit a step of its own."""
+"""Domains renamed, recoloured, merged and split by hand, each edit a step of its own."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -24,21 +25,25 @@ Floats = NDArray[np.floating[Any]]
 Codes = NDArray[np.intp]
 
 _RERUNS = 10
+_COLOUR = re.compile("#[0-9a-f]{6}")
 _TOUCHING = 1.5
 
 
 class EditParams(Params):
     """What is to be changed."""
 
-    action: Literal["rename", "merge", "split"] = param(
+    action: Literal["rename", "recolour", "merge", "split"] = param(
         "rename",
         "Change",
-        "rename: another name for one domain. merge: several become one. split: one becomes "
-        "several.",
+        "rename: another name for one domain. recolour: other colours. merge: several become "
+        "one. split: one becomes several.",
     )
     domains: str = param("", "Domains", "Names of the domains to change, by comma.")
     name: str = param(
         "", "New name", "Name after renaming or merging; merging keeps the first name by default."
+    )
+    colours: str = param(
+        "", "Colours", "Colour (#rrggbb) of each domain to recolour, by comma, in their order."
     )
     parts: int = param(2, "Parts", "Number of parts when splitting.", ge=2, le=20)
     by: Literal["embedding", "space"] = param(
@@ -54,7 +59,7 @@ class EditParams(Params):
     task="domains",
     name="edit",
     title="Edit domains",
-    summary="Renames, merges or splits domains that were found; posterior and stability follow.",
+    summary="Renames, recolours, merges or splits found domains; posterior and stability follow.",
     params=EditParams,
     inputs=DomainInputs,
     result=Domains,
@@ -66,11 +71,13 @@ def edit_domains(inputs: DomainInputs, params: EditParams, ctx: JobContext) -> D
     Raises
     ------
     UserError
-        If a domain is not there, a name is taken, or nothing can be changed.
+        If a domain is not there, a name is taken, a colour is none, or nothing can be changed.
     """
     chosen = _chosen(inputs.domains, params)
     if params.action == "rename":
         edited = _rename(inputs.domains, chosen, params.name.strip())
+    elif params.action == "recolour":
+        edited = _recolour(inputs.domains, chosen, params.colours)
     elif params.action == "merge":
         edited = _merge(inputs.domains, chosen, params.name.strip())
     else:
@@ -95,7 +102,8 @@ def _chosen(domains: Domains, params: EditParams) -> list[int]:
             f"The domains are: {', '.join(domains.names)}.",
         )
     least = 2 if params.action == "merge" else 1
-    if len(wanted) < least or (least == 1 and len(wanted) > 1):
+    several = params.action in ("merge", "recolour")
+    if len(wanted) < least or (len(wanted) > 1 and not several):
         many = "at least two domains" if least == 2 else "one domain"
         raise UserError(f"Choose {many} to {params.action}.", "Give their names, by comma.")
     return [domains.names.index(name) for name in wanted]
@@ -117,6 +125,20 @@ def _rename(domains: Domains, chosen: list[int], name: str) -> Domains:
     names = tuple(name if i in chosen else n for i, n in enumerate(domains.names))
     labels = np.where(domains.labels == old, name, domains.labels).astype(object)
     return replace(domains, names=names, labels=labels)
+
+
+def _recolour(domains: Domains, chosen: list[int], text: str) -> Domains:
+    colours = [part.strip().lower() for part in text.split(",") if part.strip()]
+    wrong = [colour for colour in colours if not _COLOUR.fullmatch(colour)]
+    if wrong or len(colours) != len(chosen):
+        told = (
+            f"{wrong[0]!r} is no colour."
+            if wrong
+            else (f"There are {len(colours)} colours for {len(chosen)} domains.")
+        )
+        raise UserError(told, "Give one colour for each domain, such as #1f77b4, by comma.")
+    names = [domains.names[i] for i in chosen]
+    return replace(domains, colours=dict(zip(names, colours, strict=True)))
 
 
 def _merge(domains: Domains, chosen: list[int], name: str) -> Domains:
