@@ -233,3 +233,12 @@ def test_bars_are_drawn_in_the_colours_of_the_domains(qtbot: Any) -> None:
     assert bars.text == "D1: 30, D2: 10"
     bars.show_sizes((), (), {})
     assert not bars.isVisible()
+
+
+def test_labels_compared_with_themselves_are_told_apart_from_no_annotation(open_desk: Any) -> None:
+    form = open_desk.dock.form
+    labels = form.values()["labels"]
+    form.set_value("annotation", labels)
+    assert form.values()["annotation"] == labels
+    open_desk.click(open_desk.dock.score)
+    assert "the same column" in open_desk.dock.matches.toPlainText()

@@ -20,6 +20,7 @@ from napari_stomics.docks.workbench import workbench
 from napari_stomics.layers.tags import tag, tagged
 from tests.data.test_morphology import judged  # noqa: F401 - a fixture
 from tests.docks.desk import finish
+from tests.scored import scored_study
 from tests.small import small_simulation
 
 pytestmark = pytest.mark.gui
@@ -73,6 +74,8 @@ def test_features_are_read_and_judged_from_the_buttons(desk):
     finish(desk.qtbot, desk.bench)
     dock = desk.dock
     assert "First read the features" in dock.note.text()
+    assert not dock.judge.isEnabled()  # there is nothing but RNA, and no use in judging it by RNA
+    assert not dock.draw.isEnabled()
     desk.click(dock.read)
     assert dock.refs.values()["modality"] == "image"
     desk.click(dock.judge)
@@ -94,6 +97,29 @@ def test_a_click_shows_the_feature_beside_its_gene(open_desk, judged):  # noqa: 
     assert name in parts["feature"].name
     assert str(plane.gene[row]) in parts["gene"].name
     assert dock.about.text() == describe(plane, name)
+
+
+def test_a_section_without_an_image_says_what_is_needed(desk):
+    desk.bench.session.open(scored_study())
+    finish(desk.qtbot, desk.bench)
+    assert not desk.dock.read.isEnabled()
+    assert "two different modalities" in desk.dock.note.text()
+
+
+def test_the_pair_is_brought_into_sight_and_stays_where_it_is_seen(open_desk, judged):  # noqa: F811
+    viewer, plane = open_desk.viewer, judged[3]
+    viewer.scene.camera.zoom *= 20
+    open_desk.dock.show_feature(str(plane.features[0]))
+    fitted = viewer.scene.camera.zoom
+    gene = next(q for q in tagged(viewer, result="plane") if tag(q)["part"] == "gene")
+    low, high = gene.extent.world[:, -2:]
+    half = np.array(viewer.canvas.viewbox_size(viewer.layers)) / fitted / 2
+    middle = np.array(viewer.scene.camera.center)[-2:]
+    assert (low >= middle - half).all()
+    assert (high <= middle + half).all()
+    viewer.scene.camera.zoom = 0.9 * fitted
+    open_desk.dock.show_feature(str(plane.features[1]))
+    assert viewer.scene.camera.zoom == 0.9 * fitted
 
 
 def test_a_quadrant_is_left_out_and_used_again(open_desk, judged):  # noqa: F811

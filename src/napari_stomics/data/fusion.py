@@ -18,7 +18,7 @@ from napari_stomics.core.fusion import (
 )
 from napari_stomics.core.params import Params
 from napari_stomics.data.embeddings import stored_domains
-from napari_stomics.data.homes import find_table
+from napari_stomics.data.homes import find_table, home_table
 from napari_stomics.data.plans import UNS_PREFIX
 from napari_stomics.data.references import ref
 
@@ -102,13 +102,15 @@ def collect_fusion(study: Study, refs: FusionRefs) -> FusionInputs:
     ------
     UserError
         If nothing is chosen, a modality is measured in none of the sections, or
-        the sections share no feature of it.
+        the sections share no feature of it, or no table has all spots of a section.
     """
     if not refs.modalities and not refs.stored:
         raise UserError("No modality is selected.", "Select at least one table to fuse.")
     names = tuple(dict.fromkeys((refs.section, *refs.others)))
     sections = [study.section(name) for name in names]
     ids = [section.ids for section in sections]
+    for section in sections:
+        home_table(study, section.name, section.ids)  # refused now rather than when it is stored
     starts = np.concatenate([[0], np.cumsum([len(i) for i in ids])])
     blocks = [
         _without(_table_block(sections, ids, starts, m), refs.leave_out) for m in refs.modalities

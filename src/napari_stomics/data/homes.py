@@ -20,12 +20,21 @@ def home_table(study: Study, section: str, ids: NDArray[Any]) -> str:
     Raises
     ------
     UserError
-        If there is none: the section changed while the result was computed.
+        If there is none: no table has all spots of the section, or the section changed
+        while the result was computed.
     """
-    record = study.section(section).record
+    known = study.section(section)
+    record = known.record
     for name in record.tables.values():
         if np.array_equal(study.sdata.tables[name].obs_names.to_numpy(object), ids):
             return name
+    if np.array_equal(known.ids, ids):
+        counts = (f"{k} {study.sdata.tables[n].n_obs:,}" for k, n in record.tables.items())
+        raise UserError(
+            f"No table of section {section!r} has all of its {len(ids):,} spots, so that there is "
+            f"no place for a result over all of them ({', '.join(counts)}).",
+            "Add a table that has a row for every spot, or keep only the spots that one has.",
+        )
     raise UserError(
         f"The spots of section {section!r} changed while the job ran.", "Run the step again."
     )

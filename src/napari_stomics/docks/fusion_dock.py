@@ -14,6 +14,7 @@ from napari_stomics.docks.domain_edit import DomainEditPanel
 from napari_stomics.docks.domain_panel import DomainPanel
 from napari_stomics.docks.factor_panel import FactorPanel
 from napari_stomics.docks.fusion_live import FusionLivePanel
+from napari_stomics.docks.job_bar import JobBar
 from napari_stomics.docks.layout import Fold, in_column
 from napari_stomics.docks.method_form import MethodForm
 
@@ -67,6 +68,7 @@ class FusionDock(Dock):
         self.domains.done.connect(self._on_found)
         self.choice.changed.connect(self._on_choice)
         self.listen(
+            (session.study_changed, self._on_other_study),
             (bench.study_opened, self._on_study),
             (bench.results_changed, self._on_results),
             (bench.runner.started, self.edit.on_jobs),
@@ -86,6 +88,11 @@ class FusionDock(Dock):
         self.edit.stop_picking()
 
     # -- slots -------------------------------------------------------------------------------
+
+    def _on_other_study(self) -> None:
+        """What earlier jobs told was about another study."""
+        for bar in self.findChildren(JobBar):
+            bar.forget()
 
     def _on_study(self) -> None:
         self.live.drop()

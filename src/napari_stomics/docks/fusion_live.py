@@ -200,6 +200,7 @@ class FusionLivePanel(QWidget):
             self.problem.show_text(failure_text(error, "Live preview"))
             return
         self._live, self._base, self._read = live, base, self._fusion.refs.values()
+        self.sliders.limit(inputs.n)
         if live.domain_params.get("n_domains"):
             self.sliders.count.set_value(live.domain_params["n_domains"])
         self._asked = time.perf_counter()
@@ -336,7 +337,8 @@ class FusionLivePanel(QWidget):
             self.refresh()
 
     def _on_failed(self, live: LiveFusion, error: BaseException) -> None:
-        if live is self._live:
+        # Where nothing is shown yet the bar tells.
+        if live is self._live and self.answer is not None:
             self.problem.show_text(failure_text(error, "Live preview"))
 
     def _on_moved(self) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _MOST_STEPS = 20
 _MOST_DOMAINS = 25
 _FIRST_DOMAINS = 7
+_LEAST_SPOTS = 3
+"""Spots that a domain needs, as the method has it."""
 _AUTOMATIC = " (automatic)"
 
 
@@ -57,6 +59,10 @@ class FusionSliders(QWidget):
             shares if "weights" in self._by_hand else None,
             self.count.value,
         )
+
+    def limit(self, spots: int) -> None:
+        """Offer no more domains than so many spots can have."""
+        self.count.set_range(2, max(2, min(_MOST_DOMAINS, spots // _LEAST_SPOTS)))
 
     def reset(self) -> None:
         """Leave steps and weights to the method, without a signal."""

@@ -148,6 +148,12 @@ class JobBar(QWidget):
         """The traceback now shown; empty unless a job failed by a fault in the program."""
         return self._traceback
 
+    def forget(self) -> None:
+        """Say no longer how earlier jobs ended: they were about something else."""
+        self._endings.clear()
+        self._traceback = ""
+        self._refresh()
+
     def refresh(self) -> None:
         """Show the job as it stands now: it may have been paused, which no signal tells."""
         self._refresh()

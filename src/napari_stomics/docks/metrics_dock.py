@@ -36,6 +36,10 @@ _NO_LABELS = (
 )
 _NO_SCORES = "Not scored yet."
 _NO_TRUTH = "Choose an annotation under Compare with, and score again, to see the contingency."
+_SAME = (
+    "Labels and Compare with are the same column: choose another of the two, and score again, to "
+    "see the contingency."
+)
 _NO_MARKERS = "No markers yet. They are found for the labels and the section chosen above."
 _TESTS = {"t test (fast)": "t-test_overestim_var", "Wilcoxon": "wilcoxon"}
 _TABS = ("Scores", "Contingency", "Markers")
@@ -212,7 +216,9 @@ class MetricsDock(Dock):
             self.sizes.show_sizes(found.names, found.sizes.tolist(), self._colours(found))
         self.contingency.show_counts(self._truth)
         self.contingency.setVisible(self._truth is not None)
-        self.matches.show_text(_NO_TRUTH if self._truth is None else _matched(self._truth))
+        chosen = self.form.values()
+        missing = _SAME if chosen.get("labels") == chosen.get("annotation") else _NO_TRUTH
+        self.matches.show_text(missing if self._truth is None else _matched(self._truth))
 
     def _colours(self, found: ScoreTable) -> dict[str, str]:
         """Colours of the domains as they are on the tissue; none where the labels are gone."""

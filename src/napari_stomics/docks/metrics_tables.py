@@ -194,7 +194,7 @@ class MarkerTableView(PlainTable):
                     NumberItem(i + 1, str(i + 1)),
                 ]
             )
-        self.fill(("Feature", "Effect", "Adj. p", "I", "1 - C", "#"), rows, stretch=None)
+        self.fill(("Feature", "Effect", "Adj. p", "I", "1 - C", "#"), rows)
         tips = (
             "Click to show it on the tissue", effect.capitalize(),
             "p value after Benjamini and Hochberg", "Moran's I", "1 - Geary's C",

@@ -33,6 +33,10 @@ _EMPTY = (
     "of expression, and an annotation, domains, or a region that you draw."
 )
 _NO_FEATURES = "First read the features of the H&E image; they become the modality “image”."
+_SAME = (
+    "Choose two different modalities to judge one against the other: those of the H&E image are "
+    "read above."
+)
 _READY = "Choose what the features should be relevant to, or draw a region, and judge them."
 
 
@@ -210,13 +214,21 @@ class PlaneDock(Dock):
         section = self.refs.values().get("section")
         known = section in session.section_names
         there = known and MODALITY in session.study.section(section).modalities
+        pictured = known and bool(session.study.section(section).record.images)
+        same = self._is_same()
         running = any(is_of_morphology(j.kind) for j in self._bench.runner.active())
-        note = _EMPTY if not known else _READY if there else _NO_FEATURES
-        self.note.setText("" if self.plane is not None and there else note)
+        ready = _READY if there else _NO_FEATURES if pictured else _SAME
+        note = _EMPTY if not known else _SAME if same and there else ready
+        self.note.setText("" if self.plane is not None and there and not same else note)
         self.note.setVisible(bool(self.note.text()))
-        self.read.setEnabled(known and not running)
-        self.judge.setEnabled(known and not running)
-        self.draw.setEnabled(known)
+        self.read.setEnabled(pictured and not running)
+        self.judge.setEnabled(known and not running and not same)
+        self.draw.setEnabled(known and not same)
+
+    def _is_same(self) -> bool:
+        """Whether a modality would be judged against itself."""
+        chosen = self.refs.values()
+        return not chosen.get("embedding") and chosen.get("modality") == chosen.get("other")
 
     # -- choosing ----------------------------------------------------------------------------
 
@@ -228,13 +240,15 @@ class PlaneDock(Dock):
     def show_feature(self, name: str) -> None:
         """Show a feature beside the gene that it shares most with, on the canvas."""
         from napari_stomics.layers.results import paint_gene
+        from napari_stomics.layers.views import show_whole
 
         if self.plane is None or self._run is None:
             return
         self._current = name
         self.show_marks()
         bench = self._bench
-        paint_gene(bench.viewer, bench.session.study, self.plane, self._run.key, name)
+        layers = paint_gene(bench.viewer, bench.session.study, self.plane, self._run.key, name)
+        show_whole(bench.viewer, layers)
 
     # -- jobs --------------------------------------------------------------------------------
 

@@ -74,6 +74,13 @@ class SliderRow(QWidget):
         """The value in words."""
         return str(self._value.text())
 
+    def set_range(self, low: int, high: int) -> None:
+        """Give it another range without a signal; where it stands outside it moves in."""
+        self.slider.blockSignals(True)
+        self.slider.setRange(low, high)
+        self.slider.blockSignals(False)
+        self._show()
+
     def set_value(self, value: int) -> None:
         """Move it without a signal."""
         self.slider.blockSignals(True)

@@ -60,6 +60,16 @@ class Easel:
         """Names of the parts that were there at the start."""
         return list(self._styles)
 
+    def former(self, part: str, section: str) -> Layer | None:
+        """What a part of a section was painted on before, if it is still there."""
+        layer = self._former.get(part)
+        there = layer is not None and layer in self.viewer.layers
+        return layer if there and tag(layer).get("section") == section else None
+
+    def leave(self, part: str) -> None:
+        """Keep what a part was painted on before."""
+        self._put.append(self._former.pop(part))
+
     def put(self, part: str, layer: Layer, visible: bool = True) -> None:
         """Add one part, in the place and in the style of its former self."""
         for _ in self.putting(part, layer, visible):

@@ -12,6 +12,8 @@ from napari_stomics.layers import domains
 from napari_stomics.layers.valued import Values
 
 if TYPE_CHECKING:
+    from napari.layers import Layer
+
     from napari_stomics.core.fusion import Domains, Embedding
     from napari_stomics.layers.easel import Easel
 
@@ -43,6 +45,12 @@ def paint_embedding(easel: Easel, result: Embedding) -> None:
             easel.spots(f"{name}{suffix}", section, ids, values, f"{words}{title}", visible=False)
 
 
+def _shows(layer: Layer, name: str, values: NDArray[np.float64]) -> bool:
+    """Whether a layer of spots has these values already."""
+    features = getattr(layer, "features", {})  # a raster of very many spots has none
+    return name in features and np.array_equal(features[name], values, equal_nan=True)
+
+
 def component_colours(values: NDArray[Any]) -> NDArray[np.float64]:
     """(n, 3) colours in [0, 1] from the first three components, each over its 2-98 percentiles."""
     first = np.asarray(values, np.float64)[:, :3]
@@ -58,13 +66,21 @@ def paint_domains(easel: Easel, result: Domains) -> None:
     for suffix, section, here, title in _each_section(result):
         ids = result.ids[here]
         names = np.asarray(result.labels, dtype=object)[here]
-        labels = Values(domains.COLUMN, names, colours=colours)
-        easel.spots(
-            f"{domains.PART}{suffix}", section, ids, labels, f"Domains{title}",
-            options={"labels": names},
-        )  # fmt: skip
+        part = f"{domains.PART}{suffix}"
+        former = easel.former(part, section)
+        if former is not None and np.array_equal(domains.labels_of(former), names):
+            domains.paint_labels(former, names, colours)  # at most the colours are others
+            easel.leave(part)
+        else:
+            labels = Values(domains.COLUMN, names, colours=colours)
+            words, options = f"Domains{title}", {"labels": names}
+            easel.spots(part, section, ids, labels, words, options=options)
         for name in ("entropy", "stability"):
             share = np.asarray(getattr(result, name), np.float64)[here]
+            former = easel.former(f"{name}{suffix}", section)
+            if former is not None and _shows(former, name, share):
+                easel.leave(f"{name}{suffix}")
+                continue
             values = Values(name, share, _UNIT, "plasma")
             words = f"Domains: {name}{title}"
             easel.spots(f"{name}{suffix}", section, ids, values, words, visible=False)

@@ -48,6 +48,19 @@ class View:
         return entry.get("section") in wanted
 
 
+def show_whole(viewer: ViewerModel, layers: Sequence[Layer]) -> None:
+    """Fit the view to all layers where one of these is not wholly in sight."""
+    viewer = real_viewer(viewer)
+    camera = viewer.scene.camera
+    half = np.asarray(viewer.canvas.viewbox_size(viewer.layers), np.float64) / camera.zoom / 2
+    middle = np.asarray(camera.center, np.float64)[-2:]
+    for layer in layers:
+        low, high = np.asarray(layer.extent.world)[:, -2:]
+        if (low < middle - half).any() or (high > middle + half).any():
+            viewer.reset_view()
+            return
+
+
 @contextmanager
 def shown_alone(viewer: ViewerModel, view: View) -> Iterator[None]:
     """Within the block only the layers of a view are visible."""

@@ -89,6 +89,7 @@ def test_a_colour_is_stored_as_scanpy_has_it_and_undone(
         layer = parts(viewer, key, "domains")[0]
         return np.allclose(layer.face_color[here][:, :3], wanted, atol=1e-3)
 
+    before_all = list(viewer.layers)
     assert not painted()
     edit.table.cellDoubleClicked.emit(1, 0)
     finish(qtbot, bench)
@@ -97,6 +98,7 @@ def test_a_colour_is_stored_as_scanpy_has_it_and_undone(
     assert table.uns[f"{key}_colors"][order.index("D2")] == "#123456"
     assert edit.table.colour("D2") == "#123456"
     assert painted()
+    assert list(viewer.layers) == before_all  # recoloured in place
     assert parts(viewer, key, "domains")[0].opacity == 0.4
     assert parts(viewer, key, "entropy")[0].visible
     assert not bench.session.undo.is_clean

@@ -11,6 +11,8 @@ from napari_stomics.docks.domain_edit import METHOD as EDIT
 from napari_stomics.docks.layout import Fold
 from napari_stomics.layers.tags import tag, tagged
 from napari_stomics.session.live_fusion import DOMAINS, FUSION
+from tests.docks.desk import finish
+from tests.small import small_simulation
 
 pytestmark = pytest.mark.gui
 
@@ -74,3 +76,13 @@ def test_nothing_is_cut_at_the_side_of_a_narrow_dock(clustered, qtbot):
     qtbot.wait(20)
     content = clustered.findChild(QScrollArea).widget()
     assert content.minimumSizeHint().width() <= clustered.minimumWidth() - 20
+
+
+def test_another_study_wipes_what_was_told_of_the_former(opened, bench, qtbot):
+    opened.fusion.params.set_value(opened.fusion.params.model(weights="nobody=1"))
+    opened.fusion.start()
+    finish(qtbot, bench)
+    assert "nobody" in opened.fusion.bar.text
+    bench.session.open(small_simulation(n_sections=1).study)
+    finish(qtbot, bench)
+    assert opened.fusion.bar.text == ""

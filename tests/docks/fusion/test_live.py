@@ -314,3 +314,16 @@ def test_the_window_closed_while_it_runs(make_napari_viewer, qtbot):
     viewer.close()
     qtbot.waitUntil(lambda: not job.is_active)
     assert bench.session.results() == []
+
+
+def test_what_cannot_start_is_told_once_and_sliders_offer_what_there_is(opened, bench, qtbot):
+    opened.fusion.params.set_value(opened.fusion.params.model(weights="nobody=1"))
+    opened.live.start()
+    finish(qtbot, bench)
+    assert opened.live.answer is None
+    assert "nobody" in opened.live.bar.text
+    assert opened.live.problem.toPlainText() == ""
+    opened.live.sliders.limit(31)
+    assert opened.live.sliders.count.slider.maximum() == 10
+    opened.live.sliders.limit(4)
+    assert opened.live.sliders.count.value == 2
