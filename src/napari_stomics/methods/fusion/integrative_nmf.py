@@ -130,6 +130,7 @@ def fuse_integrative_nmf(
             t.name: Loadings(t.features, h.astype(np.float32))
             for t, h in zip(tables, made.loadings, strict=True)
         },
+        ctx=ctx,
         batch=params.batch,
         seed=params.seed,
         objective=made.fit.objective,

@@ -10,12 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_stomics.core.errors import UserError
-from napari_stomics.core.fusion import Embedding, FusionInputs
 from napari_stomics.core.jobs import JobContext
 from napari_stomics.core.params import param
 from napari_stomics.methods.fusion.batch import BatchParams
 from napari_stomics.methods.fusion.preparation import PreparationParams, Prepared
-from napari_stomics.methods.fusion.result import finish
 
 Floats = NDArray[np.floating[Any]]
 
@@ -37,7 +35,8 @@ class NetParams(PreparationParams, BatchParams):
     n_output: int = param(
         15,
         "Components of the result",
-        "The latent space is turned to its principal axes, and so many of them are kept.",
+        "Principal axes of what the network rebuilds, each scaled by its signal over its noise; so "
+        "many of them are kept.",
         ge=2,
         le=512,
     )
@@ -245,8 +244,19 @@ class Joined:
         wide = [parts[i] / np.float32(np.sqrt(parts[i].shape[1])) for i in chosen]
         size = np.float32(np.sqrt(sum(x.shape[1] for x in wide) / len(wide)))
         self.values = torch.from_numpy(np.hstack(wide) * size)
+        self._chosen, self._size = chosen, size
         self._rows = [share(prepared.present[:, i]) for i in chosen]
         self._widths = [x.shape[1] for x in wide]
+
+    def split(self, guess: Any) -> dict[int, Floats]:
+        """By modality the (n, d) part of a guess, at the unit energy of each."""
+        out: dict[int, Floats] = {}
+        low = 0
+        for i, width in zip(self._chosen, self._widths, strict=True):
+            part = guess[:, low : low + width].numpy()
+            out[i] = part * np.float32(np.sqrt(width)) / self._size
+            low += width
+        return out
 
     def error(self, guess: Any) -> Any:
         """Mean over modalities of the squared error per entry, where they were measured."""
@@ -257,31 +267,6 @@ class Joined:
             total = total + (rows * (guess[:, some] - self.values[:, some]) ** 2).sum()
             low += width
         return total / low
-
-
-def embedding_of(
-    inputs: FusionInputs,
-    prepared: Prepared,
-    params: NetParams,
-    latent: Floats,
-    done: Trained,
-    **more: Any,
-) -> Embedding:
-    """Build the result from the (n, k) latent of a trained network."""
-    values, explained = principal(latent, params.n_output)
-    return finish(
-        inputs,
-        values,
-        prepared.names,
-        prepared.scores,
-        prepared.present,
-        explained=explained,
-        converged=done.converged,
-        objective=done.objective,
-        batch=params.batch,
-        seed=params.seed,
-        **more,
-    )
 
 
 def principal(latent: Any, count: int) -> tuple[Floats, Floats]:
