@@ -39,13 +39,13 @@ class AttentionParams(NetParams):
         le=200,
     )
     correspondence: float = param(
-        1.0,
+        0.1,
         "Weight of the correspondence",
         "Weight of the loss that carries each modality through the others and back, relative to "
-        "the reconstruction.",
+        "the reconstruction. A large one leaves only what the modalities share.",
         ge=0,
         le=100,
-        step=0.5,
+        step=0.1,
     )
 
 

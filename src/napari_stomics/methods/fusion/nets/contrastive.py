@@ -28,9 +28,6 @@ Floats = NDArray[np.floating[Any]]
 class ContrastiveParams(NetParams):
     """Parameters of the contrastive fusion."""
 
-    n_latent: int = param(
-        16, "Latent dimensions", "Dimensions of the network's joint latent space.", ge=2, le=512
-    )
     reconstruction: float = param(
         10.0,
         "Weight of the reconstruction",
