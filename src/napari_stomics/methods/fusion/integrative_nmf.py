@@ -120,6 +120,7 @@ def fuse_integrative_nmf(
     if not made.fit.converged:
         ctx.warn(f"The factors had not settled after {params.iterations} iterations.")
     step = walk(graph)
+    ctx.step(0.97, "Comparing the modalities")
     return finish(
         inputs,
         diffuse(step, made.values.astype(np.float32), params.steps),
@@ -130,6 +131,7 @@ def fuse_integrative_nmf(
             t.name: Loadings(t.features, h.astype(np.float32))
             for t, h in zip(tables, made.loadings, strict=True)
         },
+        ctx=ctx,
         batch=params.batch,
         seed=params.seed,
         objective=made.fit.objective,

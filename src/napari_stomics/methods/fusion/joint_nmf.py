@@ -152,6 +152,7 @@ def fuse_joint_nmf(inputs: FusionInputs, params: JointNmfParams, ctx: JobContext
             t.name: Loadings(t.features, h.astype(np.float32))
             for t, h in zip(tables, loadings, strict=True)
         },
+        ctx=ctx,
         batch=params.batch,
         seed=params.seed,
         objective=fit.objective,

@@ -21,7 +21,9 @@ from napari_stomics.methods.fusion.result import finish
 Array = NDArray[Any]
 Floats = NDArray[np.floating[Any]]
 
-_WARD_SPOTS = 5_000
+_WARD_SPOTS = 2_500
+_ITERATIONS = 300
+_ITERATIONS_AT_A_TIME = 10
 _ROUNDS = 20
 _MOST_CLUSTERS = 12
 
@@ -117,6 +119,7 @@ def fuse_late(inputs: FusionInputs, params: LateParams, ctx: JobContext) -> Embe
             explained=explained,
             weights={n: float(w) for n, w in zip(prepared.names, share, strict=True)},
             spot_weights=spot.astype(np.float32),
+            ctx=ctx,
             batch=params.batch,
             seed=params.seed,
             settings={
@@ -151,20 +154,20 @@ def _posteriors(prepared: Prepared, params: LateParams, ctx: JobContext) -> list
     for m, x in enumerate(leading):
         ctx.step(0.5 + 0.5 * m / len(leading), f"Clusters of {prepared.names[m]}")
         found = np.zeros((len(prepared.present), counts[m]), np.float32)
-        found[prepared.present[:, m]] = fit_clusters(x, counts[m], params.seed)[0]
+        found[prepared.present[:, m]] = fit_clusters(x, counts[m], params.seed, ctx=ctx)[0]
         out.append(found)
     return out
 
 
 def likely_count(x: Floats, seed: int = 0, ctx: JobContext | None = None) -> int:
-    """Return the number of clusters, up to 12, of lowest BIC on at most 5,000 spots."""
+    """Return the number of clusters, up to 12, of lowest BIC on at most 2,500 spots."""
     ctx = ctx or JobContext()
     some = _sample(x, seed)
     scores = []
     tree = ward_tree(some)
     for count in range(2, min(_MOST_CLUSTERS, len(some) // 3) + 1):
         ctx.step()
-        scores.append(fit_clusters(some, count, seed, tree)[1])
+        scores.append(fit_clusters(some, count, seed, tree, ctx)[1])
     return 2 + int(np.argmin(scores))
 
 
@@ -175,14 +178,18 @@ def _sample(x: Floats, seed: int) -> Floats:
 
 
 def ward_tree(x: Floats) -> Array:
-    """Ward's tree of at most 5,000 spots, as scipy writes it."""
+    """Ward's tree of at most 2,500 spots, as scipy writes it."""
     from scipy.cluster.hierarchy import linkage
 
     return np.asarray(linkage(x, "ward"))
 
 
 def fit_clusters(
-    x: Floats, count: int, seed: int = 0, tree: Array | None = None
+    x: Floats,
+    count: int,
+    seed: int = 0,
+    tree: Array | None = None,
+    ctx: JobContext | None = None,
 ) -> tuple[Floats, float]:
     """Fit a Gaussian mixture with one covariance, started from Ward's clusters.
 
@@ -193,9 +200,11 @@ def fit_clusters(
     count
         Number of clusters.
     seed
-        Seed of the choice of the 5,000 spots on which Ward's tree is built beyond that many.
+        Seed of the choice of the 2,500 spots on which Ward's tree is built beyond that many.
     tree
         Ward's tree of these spots, where it is there already.
+    ctx
+        Asked every few iterations.
 
     Returns
     -------
@@ -223,12 +232,29 @@ def fit_clusters(
         weights_init=np.bincount(start) / len(start),
         precisions_init=np.linalg.inv(within),
         reg_covar=ridge,
-        max_iter=300,
+        max_iter=_ITERATIONS_AT_A_TIME,
+        warm_start=True,
         random_state=seed,
-    ).fit(x)
+    )
+    _fit(model, x, ctx or JobContext())
     out = np.zeros((len(x), count))
     out[:, : len(groups)] = model.predict_proba(x)
     return out, float(model.bic(x))
+
+
+def _fit(model: Any, x: Floats, ctx: JobContext) -> None:
+    """Fit a mixture a few iterations at a time, so that a cancelled job ends between them."""
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+
+    for _ in range(_ITERATIONS // _ITERATIONS_AT_A_TIME):
+        ctx.step()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(x)
+        if model.converged_:
+            return
 
 
 def _diffused(step: Any, p: Floats, has: NDArray[np.bool_], steps: int) -> Floats:

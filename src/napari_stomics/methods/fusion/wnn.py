@@ -126,6 +126,7 @@ def fuse_wnn(inputs: FusionInputs, params: WnnParams, ctx: JobContext) -> Embedd
             present,
             weights={n: float(w) for n, w in zip(prepared.names, mean, strict=True)},
             spot_weights=weights.astype(np.float32),
+            ctx=ctx,
             batch=params.batch,
             seed=params.seed,
             settings={"neighbours": params.k, "steps": params.steps},

@@ -34,8 +34,7 @@ class _Near:
         self.at = np.full(len(has), -1)
         self.at[self.rows] = np.arange(len(self.rows))
         model = NearestNeighbors(n_neighbors=min(k, len(self.rows) - 1)).fit(scores[self.rows])
-        distance, index = model.kneighbors()
-        ctx.step()
+        distance, index = _neighbours(model, scores[self.rows], ctx)
         self.model, self.closest = model, distance[:, 0]
         self.index = self.rows[index]
         self.width = _bandwidths(scores[self.rows], index, ctx)
@@ -45,6 +44,22 @@ class _Near:
         first = self.closest[place]
         width = np.maximum(self.width[place] - first, 1e-12)
         return np.asarray(np.exp(-np.maximum(distance - first, 0) / width))
+
+
+def _neighbours(model: Any, x: Floats, ctx: JobContext) -> tuple[Floats, Array]:
+    """(m, k) distances and places of the nearest other rows that the model was fitted to."""
+    m, k = len(x), model.n_neighbors
+    distances, places = np.empty((m, k)), np.empty((m, k), np.intp)
+    for low in range(0, m, _ROWS_AT_A_TIME):
+        ctx.step()
+        some = slice(low, min(low + _ROWS_AT_A_TIME, m))
+        distance, near = model.kneighbors(x[some], n_neighbors=k + 1)
+        own = near == np.arange(some.start, some.stop)[:, None]
+        # Among equal rows the own one need not be found.
+        own[~own.any(axis=1), -1] = True
+        distances[some] = distance[~own].reshape(-1, k)
+        places[some] = near[~own].reshape(-1, k)
+    return distances, places
 
 
 def _bandwidths(scores: Floats, index: Array, ctx: JobContext) -> Floats:

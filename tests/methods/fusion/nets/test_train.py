@@ -3,7 +3,7 @@ import pytest
 
 from napari_stomics.core.errors import UserError
 from napari_stomics.core.jobs import JobContext
-from napari_stomics.methods.fusion.nets._train import NetParams, Weights, principal, train
+from napari_stomics.methods.fusion.nets._train import Adam, NetParams, Weights, principal, train
 from tests.small import hushed
 
 
@@ -77,3 +77,24 @@ def test_principal_axes_come_by_size_and_keep_distances():
         np.linalg.norm(values[0] - values[1]), np.linalg.norm(x[0] - x[1]), rtol=1e-4
     )
     np.testing.assert_allclose(principal(x, 3)[0], values[:, :3], atol=1e-4)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_the_optimiser_moves_as_torch_s_own(decay):
+    import torch
+
+    start = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    ours, theirs = (start.clone().requires_grad_() for _ in range(2))
+    adam = Adam([ours], 0.05, decay)
+    peer = torch.optim.Adam([theirs], 0.05, weight_decay=decay)
+    for turn in range(30):
+        # Large at first, so that the clipping takes part.
+        scale = 100.0 if turn < 5 else 1.0
+        for leaf in (ours, theirs):
+            (scale * (leaf - 1).pow(4).sum()).backward()
+        torch.nn.utils.clip_grad_norm_([theirs], 5.0)
+        peer.step()
+        peer.zero_grad()
+        adam.step()
+    assert ours.grad is None
+    np.testing.assert_allclose(ours.detach(), theirs.detach(), rtol=1e-4, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Pseudo-labels for networks that sharpen clusters: Lloyd's algorithm, seeded and cancellable."""
+"""Pseudo-labels for networks that sharpen clusters, and triplets of them."""
 
 from __future__ import annotations
 
@@ -13,76 +13,42 @@ Floats = NDArray[np.floating[Any]]
 Codes = NDArray[np.intp]
 
 _STARTS = 4
+_ROUNDS = 30
 
 
-def k_means(
-    x: Floats, count: int, rng: np.random.Generator, ctx: JobContext, rounds: int = 30
-) -> tuple[Codes, Floats]:
-    """Cluster rows by k-means with spread starts (Arthur and Vassilvitskii 2007, SODA).
+def k_means(x: Floats, count: int, seed: int, ctx: JobContext) -> tuple[Codes, Floats]:
+    """Cluster rows by k-means, the best of a few starts.
 
     Parameters
     ----------
     x
         (n, d) values.
     count
-        Number of clusters; no more than there are rows.
-    rng
-        Draws the starts.
-    rounds
-        Most rounds of each start.
+        Number of clusters; no more than there are different rows.
+    seed
+        Seed of the starts.
+    ctx
+        Asked before each start.
 
     Returns
     -------
     labels
-        (n,) cluster of each row, of the best of four starts.
+        (n,) cluster of each row.
     centres
         (k, d) their means.
     """
+    from sklearn.cluster import KMeans
+
     x = np.asarray(x, np.float64)
-    square = np.einsum("ij,ij->i", x, x)
-    best: tuple[float, Codes, Floats] | None = None
-    for _ in range(_STARTS):
-        centres = _spread(x, square, min(count, len(x)), rng, ctx)
-        labels = np.full(len(x), -1)
-        for _ in range(rounds):
-            ctx.step()
-            distance = square[:, None] - 2 * x @ centres.T + (centres**2).sum(axis=1)
-            nearest = distance.argmin(axis=1)
-            if (nearest == labels).all():
-                break
-            labels = nearest
-            centres = _means(x, labels, centres)
-        cost = float(distance[np.arange(len(x)), labels].sum())
-        if best is None or cost < best[0]:
-            best = cost, labels, centres
-    assert best is not None
-    return best[1], best[2]
-
-
-def _spread(
-    x: Floats, square: Floats, count: int, rng: np.random.Generator, ctx: JobContext
-) -> Floats:
-    """Start centres drawn with probability proportional to the squared distance to the others."""
-    chosen = [int(rng.integers(len(x)))]
-    far = np.full(len(x), np.inf)
-    while len(chosen) < count:
+    count = min(count, len(np.unique(x, axis=0)))
+    best: Any = None
+    # One start at a time, so that a cancelled job ends between them.
+    for start in range(_STARTS):
         ctx.step()
-        new = x[chosen[-1]]
-        far = np.minimum(far, np.maximum(square - 2 * x @ new + new @ new, 0.0))
-        total = far.sum()
-        p = far / total if total > 0 else None
-        chosen.append(int(rng.choice(len(x), p=p)))
-    return x[chosen]
-
-
-def _means(x: Floats, labels: Codes, before: Floats) -> Floats:
-    """Means of the clusters; an empty one keeps its centre."""
-    from scipy import sparse
-
-    n, k = len(x), len(before)
-    sums = sparse.csr_array((np.ones(n), (labels, np.arange(n))), shape=(k, n)) @ x
-    sizes = np.bincount(labels, minlength=k)[:, None]
-    return np.asarray(np.where(sizes > 0, sums / np.maximum(sizes, 1), before))
+        found = KMeans(count, n_init=1, max_iter=_ROUNDS, random_state=seed + start).fit(x)
+        if best is None or found.inertia_ < best.inertia_:
+            best = found
+    return np.asarray(best.labels_, np.intp), np.asarray(best.cluster_centers_)
 
 
 def triplets(

@@ -10,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_stomics.core.errors import UserError
-from napari_stomics.core.fusion import Embedding, FusionInputs
 from napari_stomics.core.jobs import JobContext
 from napari_stomics.core.params import param
 from napari_stomics.methods.fusion.batch import BatchParams
 from napari_stomics.methods.fusion.preparation import PreparationParams, Prepared
-from napari_stomics.methods.fusion.result import finish
 
 Floats = NDArray[np.floating[Any]]
+
+_BETAS = (0.9, 0.999)
+_MOST_NORM = 5.0
 
 
 class NetParams(PreparationParams, BatchParams):
@@ -37,7 +38,8 @@ class NetParams(PreparationParams, BatchParams):
     n_output: int = param(
         15,
         "Components of the result",
-        "The latent space is turned to its principal axes, and so many of them are kept.",
+        "Principal axes of what the network rebuilds, each scaled by its signal over its noise; so "
+        "many of them are kept.",
         ge=2,
         le=512,
     )
@@ -128,6 +130,51 @@ class Trained:
     converged: bool
 
 
+class Adam:
+    """Adam with gradients clipped to a norm (Kingma and Ba 2015, ICLR).
+
+    As ``torch.optim.Adam``, whose first use imports torch's compiler: more than a
+    second in which nobody can cancel.
+
+    Parameters
+    ----------
+    leaves
+        The trainable tensors.
+    rate
+        Learning rate.
+    decay
+        Multiple of the weights that is added to their gradients.
+    """
+
+    def __init__(self, leaves: list[Any], rate: float, decay: float = 0.0) -> None:
+        import torch
+
+        self.leaves, self.rate, self.decay = leaves, rate, decay
+        self.first = [torch.zeros_like(leaf) for leaf in leaves]
+        self.second = [torch.zeros_like(leaf) for leaf in leaves]
+        self.turn = 0
+
+    def step(self) -> None:
+        """Move the tensors against their gradients, and forget these."""
+        import torch
+
+        self.turn += 1
+        with torch.no_grad():
+            found = [leaf.grad for leaf in self.leaves if leaf.grad is not None]
+            norm = float(torch.stack([g.square().sum() for g in found]).sum().sqrt())
+            shrink = min(1.0, _MOST_NORM / (norm + 1e-6))
+            for leaf, first, second in zip(self.leaves, self.first, self.second, strict=True):
+                if leaf.grad is None:
+                    continue
+                gradient = leaf.grad * shrink + self.decay * leaf
+                first.lerp_(gradient, 1 - _BETAS[0])
+                second.mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
+                mean = first / (1 - _BETAS[0] ** self.turn)
+                size = (second / (1 - _BETAS[1] ** self.turn)).sqrt_()
+                leaf.sub_(self.rate * mean / (size + 1e-8))
+                leaf.grad = None
+
+
 def train(
     weights: Weights,
     loss: Callable[[int], Any],
@@ -159,15 +206,12 @@ def train(
     UserError
         If the objective is no longer finite.
     """
-    import torch
-
-    adam = torch.optim.Adam(weights.leaves, params.learning_rate, weight_decay=params.weight_decay)
+    adam = Adam(weights.leaves, params.learning_rate, params.weight_decay)
     values: list[float] = []
     settled = False
     for epoch in range(params.epochs):
         so_far = f", objective {values[-1]:.4g}" if values else ""
         ctx.step(epoch / params.epochs, f"Epoch {epoch + 1} of {params.epochs}{so_far}")
-        adam.zero_grad()
         now = loss(epoch)
         values.append(float(now.detach()))
         if not np.isfinite(values[-1]):
@@ -175,7 +219,6 @@ def train(
                 f"The training diverged in epoch {epoch + 1}.", "Lower the learning rate."
             )
         now.backward()
-        torch.nn.utils.clip_grad_norm_(weights.leaves, 5.0)
         adam.step()
         settled = _settled(values[warm_up:], params) if stop is None else stop()
         if settled or ctx.finishing:
@@ -245,8 +288,19 @@ class Joined:
         wide = [parts[i] / np.float32(np.sqrt(parts[i].shape[1])) for i in chosen]
         size = np.float32(np.sqrt(sum(x.shape[1] for x in wide) / len(wide)))
         self.values = torch.from_numpy(np.hstack(wide) * size)
+        self._chosen, self._size = chosen, size
         self._rows = [share(prepared.present[:, i]) for i in chosen]
         self._widths = [x.shape[1] for x in wide]
+
+    def split(self, guess: Any) -> dict[int, Floats]:
+        """By modality the (n, d) part of a guess, at the unit energy of each."""
+        out: dict[int, Floats] = {}
+        low = 0
+        for i, width in zip(self._chosen, self._widths, strict=True):
+            part = guess[:, low : low + width].numpy()
+            out[i] = part * np.float32(np.sqrt(width)) / self._size
+            low += width
+        return out
 
     def error(self, guess: Any) -> Any:
         """Mean over modalities of the squared error per entry, where they were measured."""
@@ -257,31 +311,6 @@ class Joined:
             total = total + (rows * (guess[:, some] - self.values[:, some]) ** 2).sum()
             low += width
         return total / low
-
-
-def embedding_of(
-    inputs: FusionInputs,
-    prepared: Prepared,
-    params: NetParams,
-    latent: Floats,
-    done: Trained,
-    **more: Any,
-) -> Embedding:
-    """Build the result from the (n, k) latent of a trained network."""
-    values, explained = principal(latent, params.n_output)
-    return finish(
-        inputs,
-        values,
-        prepared.names,
-        prepared.scores,
-        prepared.present,
-        explained=explained,
-        converged=done.converged,
-        objective=done.objective,
-        batch=params.batch,
-        seed=params.seed,
-        **more,
-    )
 
 
 def principal(latent: Any, count: int) -> tuple[Floats, Floats]:

@@ -11,11 +11,12 @@ from napari_stomics.core.fusion import Embedding, FusionInputs
 from napari_stomics.core.jobs import JobContext, limited_threads
 from napari_stomics.core.params import param
 from napari_stomics.core.registry import method
+from napari_stomics.methods.fusion.graph import walk
+from napari_stomics.methods.fusion.nets._output import embedding_of, kept_noise
 from napari_stomics.methods.fusion.nets._sparse import feature_graph, normalised, product
 from napari_stomics.methods.fusion.nets._train import (
     NetParams,
     Weights,
-    embedding_of,
     share,
     squared_error,
     train,
@@ -38,13 +39,13 @@ class AttentionParams(NetParams):
         le=200,
     )
     correspondence: float = param(
-        1.0,
+        0.1,
         "Weight of the correspondence",
         "Weight of the loss that carries each modality through the others and back, relative to "
-        "the reconstruction.",
+        "the reconstruction. A large one leaves only what the modalities share.",
         ge=0,
         le=100,
-        step=0.5,
+        step=0.1,
     )
 
 
@@ -75,12 +76,15 @@ def fuse_attention(inputs: FusionInputs, params: AttentionParams, ctx: JobContex
         done = train(net.weights, net.loss, params, ctx.part(0.3, 1.0))
         with torch.no_grad():
             joint, _, attention = net.encode()
-    spot_weights = attention.numpy()
-    mean = spot_weights.mean(axis=0, dtype=np.float64)
-    weights = dict(zip(prepared.names, map(float, mean), strict=True))
-    return embedding_of(
-        inputs, prepared, params, joint.numpy(), done, spot_weights=spot_weights, weights=weights
-    )
+            rebuilt = {i: part.numpy() for i, part in enumerate(net.rebuild(joint))}
+        spot_weights = attention.numpy()
+        mean = spot_weights.mean(axis=0, dtype=np.float64)
+        weights = dict(zip(prepared.names, map(float, mean), strict=True))
+        return embedding_of(
+            inputs, prepared, params, rebuilt, done, ctx,
+            kept=kept_noise(walk(prepared.graph), params.hops + 1),
+            spot_weights=spot_weights, weights=weights,
+        )  # fmt: skip
 
 
 class _Attention:
@@ -122,13 +126,14 @@ class _Attention:
         attention = self.across(stacked, self.present)
         return (attention[:, :, None] * stacked).sum(1), own, attention
 
+    def rebuild(self, joint: Any) -> list[Any]:
+        """(n, d) components of each modality from the joint latent."""
+        return [self.joined(joint @ decoder) for decoder in self.decoders]
+
     def loss(self, epoch: int) -> Any:
         """Reconstruction of every modality, and of its latent through the others."""
         joint, own, _ = self.encode()
-        total = sum(
-            squared_error(self.joined(joint @ decoder), x, rows)
-            for x, rows, decoder in zip(self.x, self.rows, self.decoders, strict=True)
-        )
+        total = sum(map(squared_error, self.rebuild(joint), self.x, self.rows))
         count = len(self.x)
         for i in range(count if self.params.correspondence and count > 1 else 0):
             for j in range(count):

@@ -11,12 +11,13 @@ from napari_stomics.core.fusion import Embedding, FusionInputs
 from napari_stomics.core.jobs import JobContext, limited_threads
 from napari_stomics.core.params import param
 from napari_stomics.core.registry import method
+from napari_stomics.methods.fusion.graph import walk
+from napari_stomics.methods.fusion.nets._output import embedding_of, kept_noise
 from napari_stomics.methods.fusion.nets._sparse import Edges
 from napari_stomics.methods.fusion.nets._train import (
     Joined,
     NetParams,
     Weights,
-    embedding_of,
     train,
 )
 from napari_stomics.methods.fusion.preparation import Prepared, prepare
@@ -73,8 +74,9 @@ def fuse_attention_autoencoder(
         net = _AttentionAutoencoder(prepared, params, ctx)
         done = train(net.weights, net.loss, params, ctx.part(0.2, 1.0))
         with torch.no_grad():
-            latent = net.encode()[0].numpy()
-        return embedding_of(inputs, prepared, params, latent, done)
+            rebuilt = net.x.split(net.rebuild())
+        kept = kept_noise(walk(prepared.graph), params.hops + 1)
+        return embedding_of(inputs, prepared, params, rebuilt, done, ctx, kept=kept)
 
 
 class _AttentionAutoencoder:
@@ -110,10 +112,14 @@ class _AttentionAutoencoder:
         mixed = torch.nn.functional.elu(hidden)
         return mixed @ self.second, attention
 
-    def loss(self, epoch: int) -> Any:
-        """Mean squared error of the components."""
+    def rebuild(self) -> Any:
+        """(n, d) components, from the latent back through the same attention."""
         import torch
 
         latent, attention = self.encode()
         mixed = self.edges.sum(attention, latent @ self.second.T)
-        return self.x.error(torch.nn.functional.elu(mixed) @ self.first.T)
+        return torch.nn.functional.elu(mixed) @ self.first.T
+
+    def loss(self, epoch: int) -> Any:
+        """Mean squared error of the components."""
+        return self.x.error(self.rebuild())

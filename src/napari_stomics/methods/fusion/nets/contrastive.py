@@ -12,12 +12,12 @@ from napari_stomics.core.jobs import JobContext, limited_threads
 from napari_stomics.core.params import param
 from napari_stomics.core.registry import method
 from napari_stomics.methods.fusion.graph import walk
+from napari_stomics.methods.fusion.nets._output import embedding_of, kept_noise
 from napari_stomics.methods.fusion.nets._sparse import normalised, product
 from napari_stomics.methods.fusion.nets._train import (
     Joined,
     NetParams,
     Weights,
-    embedding_of,
     train,
 )
 from napari_stomics.methods.fusion.preparation import Prepared, prepare
@@ -28,9 +28,6 @@ Floats = NDArray[np.floating[Any]]
 class ContrastiveParams(NetParams):
     """Parameters of the contrastive fusion."""
 
-    n_latent: int = param(
-        16, "Latent dimensions", "Dimensions of the network's joint latent space.", ge=2, le=512
-    )
     reconstruction: float = param(
         10.0,
         "Weight of the reconstruction",
@@ -76,8 +73,9 @@ def fuse_contrastive(inputs: FusionInputs, params: ContrastiveParams, ctx: JobCo
         done = train(net.weights, net.loss, params, ctx.part(0.2, 1.0))
         with torch.no_grad():
             latent = net.smooth(net.x.values @ net.encoder)
-            rebuilt = net.smooth(latent @ net.decoder)
-        return embedding_of(inputs, prepared, params, rebuilt.numpy(), done)
+            rebuilt = net.x.split(net.smooth(latent @ net.decoder))
+        kept = kept_noise(walk(prepared.graph), 2 * params.hops)
+        return embedding_of(inputs, prepared, params, rebuilt, done, ctx, kept=kept)
 
 
 class _Contrastive:

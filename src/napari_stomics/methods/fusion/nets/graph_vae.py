@@ -11,11 +11,12 @@ from napari_stomics.core.fusion import Embedding, FusionInputs
 from napari_stomics.core.jobs import JobContext, limited_threads
 from napari_stomics.core.params import param
 from napari_stomics.core.registry import method
+from napari_stomics.methods.fusion.graph import walk
+from napari_stomics.methods.fusion.nets._output import embedding_of, kept_noise
 from napari_stomics.methods.fusion.nets._sparse import normalised, product
 from napari_stomics.methods.fusion.nets._train import (
     NetParams,
     Weights,
-    embedding_of,
     share,
     squared_error,
     train,
@@ -81,6 +82,7 @@ def fuse_graph_vae(inputs: FusionInputs, params: GraphVaeParams, ctx: JobContext
         done = train(net.weights, net.loss, params, ctx.part(0.2, 1.0), net.warm_up)
         with torch.no_grad():
             mean, _, precision = net.encode()
+            rebuilt = {i: part.numpy() for i, part in enumerate(net.rebuild(mean))}
         shares = precision.mean(dim=2)
         shares = (shares / shares.sum(dim=1, keepdim=True).clamp_min(1e-12)).numpy()
         lone = ~prepared.present.any(axis=1)
@@ -88,8 +90,10 @@ def fuse_graph_vae(inputs: FusionInputs, params: GraphVaeParams, ctx: JobContext
         total = shares.mean(axis=0, dtype=np.float64)
         weights = dict(zip(prepared.names, map(float, total), strict=True))
         return embedding_of(
-            inputs, prepared, params, mean.numpy(), done, spot_weights=shares, weights=weights
-        )
+            inputs, prepared, params, rebuilt, done, ctx,
+            kept=kept_noise(walk(prepared.graph), 2 * params.hops + 1),
+            spot_weights=shares, weights=weights,
+        )  # fmt: skip
 
 
 class _GraphVae:
@@ -137,6 +141,10 @@ class _GraphVae:
         variance = 1 / (1 + precision.sum(1))
         return variance * (precision * torch.stack(means, 1)).sum(1), variance, precision
 
+    def rebuild(self, latent: Any) -> list[Any]:
+        """(n, d) components of each modality from the latent."""
+        return [self.joined(latent @ layers[-1]) for layers in self.layers]
+
     def loss(self, epoch: int) -> Any:
         """Reconstruction of every modality plus the divergence from the prior."""
         import torch
@@ -144,10 +152,7 @@ class _GraphVae:
         mean, variance, _ = self.encode()
         noise = torch.randn(mean.shape, generator=self.weights.generator)
         latent = mean + variance.sqrt() * noise
-        total = sum(
-            squared_error(self.joined(latent @ layers[-1]), x, rows)
-            for x, rows, layers in zip(self.x, self.rows, self.layers, strict=True)
-        )
+        total = sum(map(squared_error, self.rebuild(latent), self.x, self.rows))
         divergence = 0.5 * (mean**2 + variance - 1 - variance.log()).sum(1).mean()
         rise = min(1.0, (epoch + 1) / (self.warm_up + 1))
         return total + rise * self.scale * self.params.kl_weight * divergence

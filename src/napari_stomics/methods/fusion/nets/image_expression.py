@@ -14,10 +14,10 @@ from napari_stomics.core.params import param
 from napari_stomics.core.registry import method
 from napari_stomics.methods.fusion.graph import diffuse, walk
 from napari_stomics.methods.fusion.nets._clusters import k_means, triplets
+from napari_stomics.methods.fusion.nets._output import embedding_of, kept_noise
 from napari_stomics.methods.fusion.nets._train import (
     NetParams,
     Weights,
-    embedding_of,
     share,
     squared_error,
     train,
@@ -120,8 +120,10 @@ def fuse_image_expression(
         net = _ImageExpression(prepared, params, ctx)
         done = train(net.weights, net.loss, params, ctx.part(0.2, 1.0), net.warm_up)
         with torch.no_grad():
-            latent = net.encode()[0].numpy()
-        return embedding_of(inputs, prepared, params, latent, done)
+            guesses = net.rebuild(net.encode()[0])
+        rebuilt = {i: part.numpy() for i, part in enumerate(guesses)}
+        kept = kept_noise(walk(prepared.graph), params.steps)
+        return embedding_of(inputs, prepared, params, rebuilt, done, ctx, kept=kept)
 
 
 class _ImageExpression:
@@ -137,6 +139,9 @@ class _ImageExpression:
         self.x, self.rows, self.here, self.layers = [], [], [], []
         self.labels: list[NDArray[np.intp]] = []
         hidden = params.n_hidden
+        # The target is what was measured: a network that rebuilds averages also learns the
+        # noise that they share.
+        self.truth = [torch.from_numpy(x) for x in unit_energy(prepared)]
         for i, x in enumerate(unit_energy(_smoothed(prepared, params.steps))):
             here = prepared.present[:, i]
             self.x.append(torch.from_numpy(x))
@@ -164,15 +169,19 @@ class _ImageExpression:
             own.append(inner * (rows > 0))
         return torch.cat(own, 1) @ self.join, own
 
+    def rebuild(self, latent: Any) -> list[Any]:
+        """(n, d) components of each modality from the joint latent."""
+        import torch
+
+        elu = torch.nn.functional.elu
+        return [elu(latent @ layers[3] + layers[4]) @ layers[5] for layers in self.layers]
+
     def loss(self, epoch: int) -> Any:
         """Reconstruction, and after the warm-up the triplets of every modality's clusters."""
         import torch
 
         latent, own = self.encode()
-        total: Any = 0.0
-        for x, rows, layers in zip(self.x, self.rows, self.layers, strict=True):
-            inner = torch.nn.functional.elu(latent @ layers[3] + layers[4])
-            total = total + squared_error(inner @ layers[5], x, rows)
+        total: Any = sum(map(squared_error, self.rebuild(latent), self.truth, self.rows))
         if epoch < self.warm_up or not self.params.triplet_weight:
             return total
         if (epoch - self.warm_up) % self.params.relabel == 0:
@@ -191,7 +200,7 @@ class _ImageExpression:
         self.labels = []
         for features, here in zip(own, self.here, strict=True):
             x = features.detach().numpy()[here]
-            self.labels.append(k_means(x, self.params.n_clusters, self.rng, self.ctx)[0])
+            self.labels.append(k_means(x, self.params.n_clusters, self.params.seed, self.ctx)[0])
 
 
 def _smoothed(prepared: Prepared, steps: int) -> Prepared:

@@ -14,12 +14,12 @@ from napari_stomics.core.params import param
 from napari_stomics.core.registry import method
 from napari_stomics.methods.fusion.graph import diffuse, walk
 from napari_stomics.methods.fusion.nets._clusters import k_means
+from napari_stomics.methods.fusion.nets._output import embedding_of, kept_noise, least_squares
 from napari_stomics.methods.fusion.nets._sparse import product
 from napari_stomics.methods.fusion.nets._train import (
     Joined,
     NetParams,
     Weights,
-    embedding_of,
     principal,
     train,
 )
@@ -66,7 +66,7 @@ class ImageGraphParams(NetParams):
     )
     n_clusters: int = param(10, "Clusters", "Clusters that the training sharpens.", ge=2, le=100)
     reconstruction: float = param(
-        1.0,
+        10.0,
         "Weight of the reconstruction",
         "Weight of the mean squared error of the components, rebuilt from the latent, relative "
         "to the sharpening; 0 sharpens the untrained layer, as the published method does.",
@@ -129,10 +129,15 @@ def fuse_image_graph(inputs: FusionInputs, params: ImageGraphParams, ctx: JobCon
         net = _ImageGraph(prepared, taken, graph, params, ctx)
         done = train(net.weights, net.loss, params, ctx.part(0.2, 1.0), stop=net.settled)
         with torch.no_grad():
-            latent = net.encode().numpy()
+            latent = net.encode()
+            if params.reconstruction:
+                rebuilt = net.x.split(latent @ net.back)
+            else:
+                rebuilt = least_squares(latent.numpy(), prepared, taken)
         return embedding_of(
-            inputs, prepared, params, latent, done, settings={"graph_length_um": length}
-        )
+            inputs, prepared, params, rebuilt, done, ctx, kept=kept_noise(graph, params.hops),
+            settings={"graph_length_um": length},
+        )  # fmt: skip
 
 
 def image_axis(prepared: Prepared, images: list[int]) -> Floats | None:
@@ -232,6 +237,7 @@ class _ImageGraph:
         self.centres = make.zeros(min(params.n_clusters, n), params.n_latent)
         self.target: Any = None
         self.labels: Any = None
+        self.width = 1.0
         self.moved = 1.0
 
     def settled(self) -> bool:
@@ -258,17 +264,19 @@ class _ImageGraph:
         """Start the clusters from k-means."""
         import torch
 
-        rng = np.random.default_rng(self.params.seed)
-        centres = k_means(latent.detach().numpy(), len(self.centres), rng, self.ctx)[1]
+        x = latent.detach().numpy()
+        centres = k_means(x, len(self.centres), self.params.seed, self.ctx)[1]
         with torch.no_grad():
-            self.centres.copy_(torch.from_numpy(centres.astype(np.float32)))
+            self.centres[: len(centres)] = torch.from_numpy(centres.astype(np.float32))
+            near = torch.cdist(latent.detach(), self.centres).square().min(1).values
+            self.width = float(near.mean().clamp_min(1e-12))
 
     def _divergence(self, latent: Any, age: int) -> Any:
         """Divergence of soft memberships from their sharpened target, renewed at age 0."""
         import torch
 
         square = torch.cdist(latent, self.centres).square()
-        soft = 1 / (1 + square)
+        soft = 1 / (1 + square / self.width)
         soft = soft / soft.sum(1, keepdim=True)
         if age == 0:
             sharp = soft.detach() ** 2 / soft.detach().sum(0)
