@@ -19,7 +19,7 @@ from napari_stomics.methods.domains.split_merge import split_and_merge
 Floats = NDArray[np.floating[Any]]
 Codes = NDArray[np.intp]
 
-DIMENSIONS = (0, 2, 4)
+DIMENSIONS = (0, 2, 4, 7)
 """Leading components beyond the number of domains that the runs look at."""
 SMOOTHING = (0, 1)
 """Further steps in space before clustering."""
