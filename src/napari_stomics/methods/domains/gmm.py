@@ -81,9 +81,9 @@ class GaussianMixtureParams(Params):
         le=40,
     )  # fmt: skip
     members: int = param(
-        30,
+        12,
         "Runs in the consensus",
-        "Runs with other components, smoothing and starts whose consensus is taken; their "
+        "Runs with other components, smoothing and seeds whose consensus is taken; their "
         "agreement is each spot's stability. Fewer are made beyond 20,000 spots.",
         advanced=True,
         ge=1,
@@ -186,7 +186,9 @@ def repaint(
         space = space_of(inputs, params.n_neighbours, params.smoothing, 1)
         setting = settings(k, space.levels[0].shape[1], 1, params.seed)[0]
         prior, spherical = _prior(params), params.clustering == "kmeans"
-        probabilities, _, settled = run_member(space, k, setting, prior, spherical, ctx, start)
+        probabilities, settled = run_member(
+            space, k, setting, prior, spherical, ctx, start, starts=1
+        )
     probabilities = _refined(probabilities, space, params)
     codes = probabilities.argmax(axis=1)
     order = np.argsort(-np.bincount(codes, minlength=k), kind="stable")
@@ -215,7 +217,7 @@ def _runs(
     runs, settled = [], True
     for i, setting in enumerate(settings(k, space.levels[0].shape[1], count, params.seed)):
         ctx.step(i / count, f"Run {i + 1} of {count}")
-        found, _, done = run_member(
+        found, done = run_member(
             space, k, setting, _prior(params), params.clustering == "kmeans", ctx
         )
         runs.append(found)

@@ -13,34 +13,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_stomics.core.jobs import JobContext
-from napari_stomics.methods.domains.gaussian import (
-    fit_spatial,
-    nearest_centre,
-    ward_cuts,
-)
+from napari_stomics.methods.domains.gaussian import Mixture, fit_spatial, posterior, ward_cuts
+from napari_stomics.methods.domains.split_merge import split_and_merge
 
 Floats = NDArray[np.floating[Any]]
 Codes = NDArray[np.intp]
 
-DIMENSIONS = (0, 2, 4, 7, 11)
+DIMENSIONS = (0, 2, 4, 7)
 """Leading components beyond the number of domains that the runs look at."""
-WHITENING = (0.0, 0.5, 1.0)
-"""Powers of the components' standard deviations that Ward's distances are divided by."""
 SMOOTHING = (0, 1)
 """Further steps in space before clustering."""
-ALL = len(DIMENSIONS) * len(WHITENING) * len(SMOOTHING)
+WHITENING = (0.0, 0.5, 1.0)
+"""Powers of the components' standard deviations that Ward's distances are divided by."""
 
-_TREE = 2500
+_STARTS = 6
+_SPOTS = 2000
+_TREE = 1000
 _LARGE = 20_000
-_LLOYD = 100
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One run: components, whitening of Ward's distances, level of smoothing, seed."""
+    """One run: leading components, level of smoothing, seed."""
 
     dimensions: int
-    whitening: float
     level: int
     seed: int
 
@@ -69,23 +65,16 @@ class Space:
 def settings(k: int, width: int, count: int, seed: int) -> list[Setting]:
     """Return the runs that make up a consensus of ``count``, the most central one first.
 
-    All combinations where ``count`` covers them; else a draw by the seed. Each
-    has its own sample for Ward's tree.
+    They go round all combinations of components and smoothing, each with its own
+    seed for the samples that it starts from.
     """
-    rng = np.random.default_rng(seed)
-    seeds = rng.integers(0, 2**31, ALL)
     grid = [
-        Setting(min(max(k + more, 2), width), power, steps, 0)
-        for more in DIMENSIONS
-        for power in WHITENING
-        for steps in range(len(SMOOTHING))
+        (min(max(k + more, 2), width), level)
+        for more in sorted(DIMENSIONS, key=lambda more: abs(more - DIMENSIONS[1]))
+        for level in range(len(SMOOTHING))
     ]
-    central = grid.index(Setting(min(k + 2, width), 0.5, 0, 0))
-    order = [central, *(i for i in rng.permutation(len(grid)) if i != central)]
-    chosen = order[: min(count, ALL)]
-    return [
-        Setting(grid[i].dimensions, grid[i].whitening, grid[i].level, int(seeds[i])) for i in chosen
-    ]
+    seeds = np.random.default_rng(seed).integers(0, 2**31, count)
+    return [Setting(*grid[i % len(grid)], int(seeds[i])) for i in range(count)]
 
 
 def run_member(
@@ -96,49 +85,71 @@ def run_member(
     spherical: bool,
     ctx: JobContext | None = None,
     start: Codes | None = None,
-) -> tuple[Floats, float, bool]:
+    starts: int = _STARTS,
+) -> tuple[Floats, bool]:
     """Run one clustering.
+
+    From Ward's clusters of several samples, each brought to a good optimum by
+    :func:`~.split_merge.split_and_merge`, the likeliest for all spots is taken: which
+    optimum is reached then hangs little on the sample.
 
     Parameters
     ----------
     start
-        (n,) codes to start from instead of Ward's clusters.
+        (n,) codes to start from instead.
+    starts
+        How many starts are tried.
 
     Returns
     -------
     probabilities
         (n, k).
-    bic
-        Bayesian information criterion of the mixture without the spatial prior.
     converged
         Whether it settled.
     """
     ctx = ctx or JobContext()
     x = space.levels[setting.level][:, : setting.dimensions]
-    n = len(x)
-    if start is None:
-        # The sample differs between runs in half of the spots even where all would fit.
-        most = min(_TREE, max(int(0.7 * n), 3 * k))
-        white = x / np.maximum(x.std(axis=0), 1e-12) ** setting.whitening
-        start = ward_cuts(white, (k,), most, setting.seed)[k]
+    rng = np.random.default_rng(setting.seed)
+    field: dict[str, Any] = {"near": space.near, "prior": prior, "spherical": spherical}
+    few = len(x) > _LARGE
+    if start is not None and not few:
+        begun: Any = start
+    else:
+        begun = likeliest_start(x, k, rng, ctx, spherical, starts, start).posterior(x)
+    model, soft = fit_spatial(x, begun, ctx, iterations=5 if few else 200, **field)
+    return soft, model.converged
+
+
+def likeliest_start(
+    x: Floats,
+    k: int,
+    rng: np.random.Generator,
+    ctx: JobContext,
+    spherical: bool = False,
+    starts: int = _STARTS,
+    start: Codes | None = None,
+) -> Mixture:
+    """Mixture of samples, without regard to space, under which all spots are likeliest."""
+    best, highest = None, -np.inf
+    sd = np.maximum(x.std(axis=0), 1e-12)
+    # Samples differ even where all spots would fit.
+    most = min(_SPOTS, max(int(0.7 * len(x)), min(3 * k, len(x))))
+    for i in range(starts):
         ctx.step()
-    soft: Any = start
-    if n > _LARGE:
-        some = np.sort(np.random.default_rng(setting.seed).permutation(n)[:_LARGE])
-        _, codes = np.unique(start[some], return_inverse=True)
-        if codes.max() + 1 == k:
-            model, _ = fit_spatial(x[some], codes, ctx, spherical=spherical, iterations=40)
-            soft = model.posterior(x)
-    model, soft = fit_spatial(
-        x, soft, ctx, near=space.near, prior=prior, spherical=spherical,
-        iterations=200 if n <= _LARGE else 5,
-    )  # fmt: skip
-    return soft, model.bic(n), model.converged
+        some = np.sort(rng.permutation(len(x))[:most])
+        codes = None if start is None else start[some]
+        if codes is None or len(np.unique(codes)) < k:
+            white = x[some] / sd ** WHITENING[(i + 1) % len(WHITENING)]
+            codes = ward_cuts(white, (k,), _TREE, int(rng.integers(2**31)))[k]
+        model = split_and_merge(x[some], codes, ctx, spherical=spherical)
+        likelihood = posterior(x, model.weights, model.means, model.covariance)[1]
+        if best is None or likelihood > highest:
+            best, highest = model, likelihood
+    assert best is not None
+    return best
 
 
-def consensus(
-    members: list[Floats], k: int, seed: int = 0, start: Codes | None = None
-) -> tuple[Floats, Floats]:
+def consensus(members: list[Floats], k: int, seed: int = 0) -> tuple[Floats, Floats]:
     """Domains that several runs agree on.
 
     The runs' labels stand side by side as indicators; their ``2 k`` leading components
@@ -159,7 +170,7 @@ def consensus(
     indicators -= indicators.mean(axis=0)
     values, vectors = np.linalg.eigh(indicators.T @ indicators)
     x = indicators @ vectors[:, ::-1][:, : min(2 * k, int((values > 1e-9).sum()))]
-    codes = lloyd(x, ward_cuts(x, (k,), _TREE, seed)[k] if start is None else start, k)
+    codes = _k_means(x, ward_cuts(x, (k,), _TREE, seed)[k], k)
     hard = np.eye(k)[codes]
     total, agree = np.zeros((len(x), k)), np.zeros((len(x), k))
     for member in members:
@@ -173,15 +184,9 @@ def consensus(
     return total, agree[rows, total.argmax(axis=1)] / len(members)
 
 
-def lloyd(x: Floats, codes: Codes, k: int) -> Codes:
-    """(n,) k-means from a partition (Lloyd 1982); a cluster that empties keeps its centre."""
-    means = np.zeros((k, x.shape[1]))
-    for _ in range(_LLOYD):
-        sizes = np.bincount(codes, minlength=k)
-        sums = np.eye(k)[codes].T @ x
-        means = np.where(sizes[:, None] > 0, sums / np.maximum(sizes, 1)[:, None], means)
-        now = nearest_centre(x, means)
-        if np.array_equal(now, codes):
-            break
-        codes = now
-    return codes
+def _k_means(x: Floats, codes: Codes, k: int) -> Codes:
+    """(n,) k-means from a partition."""
+    from sklearn.cluster import KMeans
+
+    centres = np.stack([x[codes == c].mean(axis=0) for c in range(k)])
+    return np.asarray(KMeans(k, init=centres, n_init=1).fit_predict(x), np.intp)

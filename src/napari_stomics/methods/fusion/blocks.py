@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_stomics.core.errors import UserError
-from napari_stomics.methods.fusion.graph import diffuse, walk
+from napari_stomics.methods.fusion.graph import diffuse, region, walk
 from napari_stomics.methods.fusion.preparation import Prepared
 
 Floats = NDArray[np.floating[Any]]
 
-STEPS = (1, 2, 3, 4, 6, 8)
+STEPS = (1, 2, 3, 4, 5, 6, 8, 10)
 """Numbers of diffusion steps among which the automatic choice is made."""
 
 _LEADING = 5
@@ -27,7 +27,12 @@ _PROBES = 16
 _PARTNERS = 10
 _REACHED = 1e-3
 _TEACHERS = 20_000
-_REGION = 60_000
+_CLEAREST = 0.98
+_AS_GOOD = 0.005
+"""Share of what can be predicted that a larger number of steps may lose."""
+_AS_GOOD_EMBEDDED = 0.018
+"""The same for stored embeddings: no axes were chosen to keep their noise out."""
+_SEEN = 20
 
 
 @dataclass(frozen=True)
@@ -113,15 +118,18 @@ def fuse_prepared(
 
 
 def choose_steps(prepared: Prepared) -> int:
-    """Return the number of steps of least generalised cross-validation error.
+    """Return the largest number of steps that predicts spots as well as any does.
 
     The diffusion is a linear smoother; its error in predicting a spot from the
-    others is ``|(I - W^t) s|^2 / (1 - tr(W^t) / n)^2`` (Craven and Wahba 1979,
-    Numer Math 31:377), summed over the modalities' leading components of unit
-    energy, each by its weight. The trace is estimated by random signs with a
-    fixed seed (Hutchinson 1990).
+    others is ``|(I - W^t) s|^2 / (1 - tr(W^t) / n)^2`` (generalised
+    cross-validation, Craven and Wahba 1979, Numer Math 31:377), summed over the
+    modalities' components, each by its weight and its Moran's I, so that noise has
+    no voice. The trace is estimated by random signs with a fixed seed (Hutchinson
+    1990). Among the numbers that lose next to nothing of what can be predicted the
+    largest is taken: they tell spots equally well, and domains are the clearer the
+    less noise is left.
     """
-    some = _region(prepared.graph)
+    some = region(prepared.graph)
     step = walk(prepared.graph if some is None else prepared.graph[some][:, some])
     n = step.shape[0]
     share = automatic_weights(prepared)
@@ -129,9 +137,13 @@ def choose_steps(prepared: Prepared) -> int:
     errors = np.zeros(len(STEPS))
     present = prepared.present if some is None else prepared.present[some]
     parts = prepared.scores if some is None else [scores[some] for scores in prepared.scores]
+    alongs = [
+        beyond_chance(moran[:_SEEN], null)
+        for moran, null in zip(prepared.moran, prepared.moran_null, strict=True)
+    ]
     blocks = [
-        np.sqrt(share[name]) * unit_energy(scores[:, :_LEADING], seen)
-        for name, scores, seen in zip(prepared.names, parts, present.T, strict=True)
+        np.sqrt(share[name]) * unit_energy(scores[:, :_SEEN] * np.sqrt(along), seen)
+        for name, scores, along, seen in zip(prepared.names, parts, alongs, present.T, strict=True)
     ]
     start = np.hstack(blocks)
     now, probes, done = start, signs, 0
@@ -141,34 +153,39 @@ def choose_steps(prepared: Prepared) -> int:
         trace = float(np.einsum("ij,ij->", signs, probes, dtype=np.float64)) / _PROBES
         rest = float(np.einsum("ij,ij->", start - now, start - now, dtype=np.float64))
         errors[i] = rest / max(1 - trace / n, 1e-6) ** 2
-    return STEPS[int(errors.argmin())]
-
-
-def _region(graph: Any) -> NDArray[np.intp] | None:
-    """Rows of a connected region of a large section, which tells the steps as well as all do."""
-    from scipy.sparse.csgraph import breadth_first_order
-
-    n = graph.shape[0]
-    if n <= _REGION:
-        return None
-    order = breadth_first_order(graph, n // 2, directed=False, return_predecessors=False)
-    return np.sort(order[:_REGION]) if len(order) >= _REGION // 10 else None
+    unseen = float(((start - start.mean(axis=0)) ** 2).sum())
+    loss = sum(
+        share[name] * (_AS_GOOD_EMBEDDED if kind == "embedding" else _AS_GOOD)
+        for name, kind in zip(prepared.names, prepared.kinds, strict=True)
+    )
+    good = errors <= errors.min() + loss * (unseen - errors.min())
+    return STEPS[int(np.flatnonzero(good).max())] if good.any() else STEPS[0]
 
 
 def automatic_weights(prepared: Prepared) -> dict[str, float]:
-    """Weight of each modality, summing to 1: how far it varies along the tissue.
+    """Weight of each modality, summing to 1: how far it varies along the tissue, and how clearly.
 
     The mean Moran's I of its five leading components beyond what the same
-    components of shuffled spots reach; equal weights where no modality has any.
+    components of shuffled spots reach, times the odds of its clarity
+    (:func:`~.clarity.clarity`): noise has little of the first, gradients that
+    follow no domain little of the second. Equal weights where no modality has any.
     """
-    gains = [
-        max(float(np.mean(moran[:_LEADING])) - null, 0.0) / max(1 - null, 1e-6)
-        for moran, null in zip(prepared.moran, prepared.moran_null, strict=True)
-    ]
+    gains = []
+    for moran, null, clear in zip(
+        prepared.moran, prepared.moran_null, prepared.clarity, strict=True
+    ):
+        along = float(beyond_chance(np.mean(moran[:_LEADING]), null))
+        clear = min(clear, _CLEAREST)
+        gains.append(along * (clear / (1 - clear)) ** 2)
     total = sum(gains)
     if total <= 0:
         return {name: 1 / len(gains) for name in prepared.names}
     return {name: gain / total for name, gain in zip(prepared.names, gains, strict=True)}
+
+
+def beyond_chance(moran: Any, null: float) -> Floats:
+    """Moran's I as a share of what is left above that of shuffled spots, from 0 to 1."""
+    return np.maximum(np.asarray(moran, np.float64) - null, 0.0) / max(1 - null, 1e-6)
 
 
 def read_weights(text: str, names: Sequence[str]) -> dict[str, float] | None:

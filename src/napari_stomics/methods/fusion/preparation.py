@@ -18,6 +18,7 @@ from napari_stomics.core.errors import UserError
 from napari_stomics.core.fusion import Block, FusionInputs, Loadings
 from napari_stomics.core.jobs import JobContext, limited_threads
 from napari_stomics.core.params import Params, param
+from napari_stomics.methods.fusion.clarity import clarity
 from napari_stomics.methods.fusion.components import Features, section_sums, spatial_components
 from napari_stomics.methods.fusion.features import features_of, image_block, measured
 from napari_stomics.methods.fusion.graph import morans_i, spatial_graph
@@ -97,6 +98,8 @@ class PreparedBlock:
         (d,) Moran's I of each component.
     moran_null
         Mean Moran's I of the five leading components of shuffled spots.
+    clarity
+        How clearly the spots fall into groups (:func:`~.clarity.clarity`).
     """
 
     scores: Floats
@@ -104,6 +107,7 @@ class PreparedBlock:
     explained: Floats
     moran: Floats
     moran_null: float
+    clarity: float
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,8 @@ class Prepared:
         Per modality the (d,) Moran's I of the components.
     moran_null
         Per modality the mean Moran's I that the leading components of shuffled spots reach.
+    clarity
+        Per modality how clearly the spots fall into groups.
     graph
         (n, n) adjacency of the spots in space.
     """
@@ -138,6 +144,7 @@ class Prepared:
     explained: tuple[Floats, ...]
     moran: tuple[Floats, ...]
     moran_null: tuple[float, ...]
+    clarity: tuple[float, ...]
     graph: Any
 
     def loadings(self) -> Mapping[str, Loadings]:
@@ -185,6 +192,7 @@ def prepare(
         explained=tuple(part.explained for part in made),
         moran=tuple(part.moran for part in made),
         moran_null=tuple(part.moran_null for part in made),
+        clarity=tuple(part.clarity for part in made),
         graph=graph,
     )
 
@@ -291,6 +299,7 @@ def prepare_block(
         explained,
         morans_i(graph, scores),
         null,
+        clarity(scores, graph, params.seed, ctx),
     )
 
 
