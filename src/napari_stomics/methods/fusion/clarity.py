@@ -16,6 +16,7 @@ Floats = NDArray[np.floating[Any]]
 _GROUPS = (3, 4, 5, 6)
 _STEPS = 3
 _SPOTS = 2000
+_LEAST_EVEN = 0.5
 
 
 def clarity(scores: Floats, graph: Any, seed: int = 0, ctx: JobContext | None = None) -> float:
@@ -59,7 +60,8 @@ def clarity(scores: Floats, graph: Any, seed: int = 0, ctx: JobContext | None = 
         leading = x[:, : k + 2]
         soft = fit_mixture(leading, cuts[k], ctx, iterations=60).posterior(leading)
         total = _entropy(soft.mean(axis=0))
-        found.append(1 - _entropy(soft) / total if total > 1e-9 else 0.0)
+        # Outliers make clear groups, of next to no information: that is no clarity.
+        found.append((total - _entropy(soft)) / max(total, _LEAST_EVEN * np.log(k)))
     return float(np.clip(np.mean(found), 0.0, 1.0))
 
 
