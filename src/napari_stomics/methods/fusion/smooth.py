@@ -28,7 +28,8 @@ class SmoothParams(PreparationParams, BatchParams):
         None,
         "Diffusion steps",
         "How often each spot is averaged with its neighbours: more for large, noisy domains, "
-        "fewer for small ones. Unticked: the number that predicts spots from the others best.",
+        "fewer for small ones. Unticked: the largest number that predicts spots from the others as "
+        "well as any does.",
         ge=0,
         le=100,
     )
@@ -37,7 +38,8 @@ class SmoothParams(PreparationParams, BatchParams):
         "Weights",
         'Weight of each modality, for instance "rna=1, protein=0.5" (1 where none is given), '
         'or "equal". '
-        "Empty: from how far each modality varies along the tissue (Moran's I).",
+        "Empty: from how far each modality varies along the tissue (Moran's I) and how clearly "
+        "its spots fall into groups.",
     )
     n_output: int = param(
         20, "Components of the result", "Dimensions of the joint embedding.", ge=1, le=400
@@ -49,7 +51,7 @@ class SmoothParams(PreparationParams, BatchParams):
     name="smooth",
     title="Smooth and join",
     summary="Training-free: components of each modality, diffused on the spatial graph, scaled to "
-    "equal energy, weighed by their spatial autocorrelation or by hand, and joined.",
+    "equal energy, weighed by their autocorrelation and clarity or by hand, and joined.",
     params=SmoothParams,
     inputs=FusionInputs,
     result=Embedding,
