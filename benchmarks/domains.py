@@ -109,7 +109,8 @@ def _median(name: str) -> dict[str, Any]:
         },
         peers=_PEERS["dlpfc"],
         protocol=f"median over the six sections of domains.dlpfc.<section>; {FROZEN}; ari_test: "
-        "median of the four that were not tuned on. Peers: published medians over twelve sections, from counts.",
+        "median of the four that were not tuned on. Peers: published medians over twelve "
+        "sections, from counts.",
     )
 
 
