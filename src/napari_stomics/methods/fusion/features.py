@@ -32,6 +32,7 @@ _SCALED = ("rna", "protein", "metabolite")
 _LEAST_SHARE = 0.005
 """Features found on fewer spots say nothing of space, however high their Moran's I."""
 _WIDEST = 10.0
+_TAIL = 4.0
 _IMAGES: ContentCache[Block] = ContentCache(4)
 
 
@@ -42,7 +43,8 @@ def features_of(
 
     RNA: logarithm of counts scaled to the median total (log1p). Protein: centred
     log-ratio. Chromatin: TF-IDF. Metabolites: total ion count, logarithm. Image:
-    robust z-scores. Embedding: rows of unit length.
+    robust z-scores. Embedding: columns clipped at 4 robust standard deviations, rows of
+    unit length.
 
     Parameters
     ----------
@@ -124,11 +126,19 @@ def _normalised(block: Block, params: PreparationParams) -> Any:
     if block.kind == "image":
         return robust_z(_dense(block.x))
     if block.kind == "embedding":
-        x = _dense(block.x)
+        x = _without_tails(_dense(block.x))
         length = np.linalg.norm(x, axis=1, keepdims=True)
         unit = np.divide(x, length, out=np.zeros_like(x), where=length > 0)
         return x if params.row_norm == "none" else unit
     return log_normalise(block.x)
+
+
+def _without_tails(x: Floats) -> Floats:
+    """(n, g) columns clipped where they lie far out, so that no spot's angle is one column's."""
+    middle = np.median(x, axis=0)
+    spread = 1.4826 * np.median(np.abs(x - middle), axis=0)
+    reach = _TAIL * np.where(spread > 0, spread, np.inf)
+    return np.clip(x, middle - reach, middle + reach)
 
 
 def robust_z(x: Floats) -> Floats:
