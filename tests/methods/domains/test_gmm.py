@@ -185,6 +185,28 @@ def test_the_consensus_outvotes_a_run_that_differs():
     assert agree.min() >= 0.75
 
 
+def test_runs_that_all_see_one_domain_agree_on_it():
+    one = np.tile([0.9, 0.05, 0.05], (50, 1))
+    probabilities, agree = consensus([one, one], 3)
+    assert (probabilities.argmax(axis=1) == 0).all()
+    assert (agree == 1).all()
+
+
+def test_noise_under_a_strong_prior_says_how_many_domains_it_has():
+    rng = np.random.default_rng(0)
+    noise = _inputs(1.0)
+    noise = replace(noise, values=rng.normal(0, 1, noise.values.shape))
+    heard = []
+    found = find_domains(
+        noise,
+        GaussianMixtureParams(n_domains=6, prior=50.0, members=4),
+        JobContext(on_warning=heard.append),
+    )
+    held = len(set(found.labels))
+    assert held < 6
+    assert any(text.startswith(f"Only {held} of 6 domains hold spots") for text in heard)
+
+
 def test_without_annotation_there_is_no_score():
     assert np.isnan(_run(_inputs(0.5, labels=False)).ari)
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from napari_stomics.core.errors import JobCancelled, UserError
+from napari_stomics.core.fusion import Block, FusionInputs
 from napari_stomics.core.jobs import JobContext, limited_threads
 from napari_stomics.methods.fusion.blocks import (
+    STEPS,
     automatic_weights,
     choose_steps,
     fuse_prepared,
@@ -37,7 +39,7 @@ def test_the_result_says_what_it_chose():
     found = _fuse(inputs)
     assert found.modalities == ("rna", "protein")
     assert sum(found.weights.values()) == pytest.approx(1)
-    assert found.settings["steps"] in (1, 2, 3, 4, 6, 8)
+    assert found.settings["steps"] in (0, *STEPS)
     assert found.spot_weights.shape == (256, 2)
     assert found.loadings["rna"].values.shape == (found.values.shape[1], 40)
     assert ((found.disagreement >= 0) & (found.disagreement <= 1)).all()
@@ -58,6 +60,22 @@ def test_larger_noisier_domains_take_more_steps():
         inputs, _ = quadrants(side=30, effect=effect)
         steps[effect] = choose_steps(prepare(inputs, PreparationParams()))
     assert steps[0.15] > steps[3.0]
+
+
+@pytest.mark.parametrize(("width", "smoothed"), [(1, False), (8, True)])
+def test_layers_as_narrow_as_the_neighbourhood_are_not_smoothed(width, smoothed):
+    rng = np.random.default_rng(0)
+    at = np.arange(576)
+    xy = np.stack([at % 24, at // 24], 1).astype(float)
+    layer = (xy[:, 1] // width).astype(int) % 3
+    x = rng.normal(0, 1, (3, 20))[layer] + rng.normal(0, 1, (576, 20))
+    names = np.array([f"f{i}" for i in range(20)], object)
+    block = Block("a", "embedding", x.astype(np.float32), names, at)
+    inputs = FusionInputs(
+        ("s",), np.zeros(576, np.intp), at.astype(str).astype(object), xy, (1.0,), (block,)
+    )
+    steps = choose_steps(prepare(inputs, PreparationParams()))
+    assert (steps > 0) == smoothed
 
 
 def test_no_steps_leave_the_scores_as_they_are():

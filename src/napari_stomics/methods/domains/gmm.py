@@ -148,7 +148,13 @@ def find_domains(
             "A run of the clustering stopped before it settled; the domains may shift on a rerun."
         )
     probabilities = _refined(probabilities, space, params)
-    order = np.argsort(-np.bincount(probabilities.argmax(axis=1), minlength=k), kind="stable")
+    sizes = np.bincount(probabilities.argmax(axis=1), minlength=k)
+    if not sizes.all():
+        ctx.warn(
+            f"Only {(sizes > 0).sum()} of {k} domains hold spots: the embedding tells no more "
+            "apart. Ask for fewer domains, or lower the strength of the spatial prior."
+        )
+    order = np.argsort(-sizes, kind="stable")
     names = tuple(f"D{i + 1}" for i in range(k))
     return _result(
         inputs, probabilities[:, order], names, agree, settled, curve=curve, rerun_ari=rerun

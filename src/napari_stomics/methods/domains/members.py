@@ -166,13 +166,12 @@ def consensus(members: list[Floats], k: int, seed: int = 0) -> tuple[Floats, Flo
     """
     if len(members) == 1:
         return members[0], np.full(len(members[0]), np.nan)
-    indicators = np.hstack([np.eye(k)[m.argmax(axis=1)] for m in members])
-    indicators -= indicators.mean(axis=0)
-    values, vectors = np.linalg.eigh(indicators.T @ indicators)
-    x = indicators @ vectors[:, ::-1][:, : min(2 * k, int((values > 1e-9).sum()))]
-    codes = _k_means(x, ward_cuts(x, (k,), _TREE, seed)[k], k)
-    hard = np.eye(k)[codes]
-    total, agree = np.zeros((len(x), k)), np.zeros((len(x), k))
+    labels = np.column_stack([m.argmax(axis=1) for m in members])
+    patterns, codes = np.unique(labels, axis=0, return_inverse=True)
+    if len(patterns) > k:
+        codes = _clustered(np.eye(k)[labels].reshape(len(labels), -1), k, seed)
+    hard = np.eye(k)[codes.ravel()]
+    total, agree = np.zeros(hard.shape), np.zeros(hard.shape)
     for member in members:
         own = np.eye(k)[member.argmax(axis=1)]
         table = own.T @ hard
@@ -180,13 +179,17 @@ def consensus(members: list[Floats], k: int, seed: int = 0) -> tuple[Floats, Flo
         total += member @ share
         agree += np.eye(k)[share.argmax(axis=1)][member.argmax(axis=1)]
     total /= total.sum(axis=1, keepdims=True)
-    rows = np.arange(len(x))
+    rows = np.arange(len(hard))
     return total, agree[rows, total.argmax(axis=1)] / len(members)
 
 
-def _k_means(x: Floats, codes: Codes, k: int) -> Codes:
-    """(n,) k-means from a partition."""
+def _clustered(indicators: Floats, k: int, seed: int) -> Codes:
+    """(n,) k-means, from Ward's clusters, of the leading components of the runs' indicators."""
     from sklearn.cluster import KMeans
 
-    centres = np.stack([x[codes == c].mean(axis=0) for c in range(k)])
+    indicators = indicators - indicators.mean(axis=0)
+    values, vectors = np.linalg.eigh(indicators.T @ indicators)
+    x = indicators @ vectors[:, ::-1][:, : min(2 * k, int((values > 1e-9).sum()))]
+    start = ward_cuts(x, (k,), _TREE, seed)[k]
+    centres = np.stack([x[start == c].mean(axis=0) for c in range(k)])
     return np.asarray(KMeans(k, init=centres, n_init=1).fit_predict(x), np.intp)

@@ -127,7 +127,8 @@ def choose_steps(prepared: Prepared) -> int:
     no voice. The trace is estimated by random signs with a fixed seed (Hutchinson
     1990). Among the numbers that lose next to nothing of what can be predicted the
     largest is taken: they tell spots equally well, and domains are the clearer the
-    less noise is left.
+    less noise is left. Where a second step loses already, domains are as narrow as
+    the neighbourhood, and none is taken.
     """
     some = region(prepared.graph)
     step = walk(prepared.graph if some is None else prepared.graph[some][:, some])
@@ -159,7 +160,8 @@ def choose_steps(prepared: Prepared) -> int:
         for name, kind in zip(prepared.names, prepared.kinds, strict=True)
     )
     good = errors <= errors.min() + loss * (unseen - errors.min())
-    return STEPS[int(np.flatnonzero(good).max())] if good.any() else STEPS[0]
+    chosen = STEPS[int(np.flatnonzero(good).max())] if good.any() else STEPS[0]
+    return 0 if chosen == STEPS[0] else chosen
 
 
 def automatic_weights(prepared: Prepared) -> dict[str, float]:
