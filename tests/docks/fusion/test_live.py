@@ -140,6 +140,40 @@ def test_keep_puts_two_steps_into_the_log_that_replay_to_what_was_shown(
     assert opened.choice.colours == colours
 
 
+def test_spots_that_lack_a_modality_are_previewed_kept_and_taken_back(opened, bench, viewer, qtbot):
+    from tests.partly import partly_measured
+
+    bench.session.open(partly_measured())
+    every = bench.session.study.section("A").ids
+    opened.domains.choose(DOMAINS)
+    opened.domains.params.set_value(opened.domains.params.model(n_domains=3, members=3))
+    opened.live.start()
+    settled(opened, bench, qtbot)
+    shown = shown_labels(viewer)
+    assert len(shown) == len(every)
+    assert bench.session.study.section("A").modalities == ("rna", "protein")
+    opened.live.keep()
+    finish(qtbot, bench)
+    fused, found = bench.session.results()
+    table = bench.session.study.section("A").table("spots")
+    assert table.obs[found.key].astype(str).tolist() == shown.tolist()
+    assert table.obsm[fused.key].shape[0] == len(every)
+    painted = parts(viewer, found.key, "domains")
+    assert labels_of(painted[0]).tolist() == shown.tolist()
+    assert opened.fusion.refs.values()["modalities"] == ["rna", "protein"]
+    opened.edit.table.select(["D1", "D2"])
+    opened.edit.merge.click()
+    finish(qtbot, bench)
+    assert set(labels_of(parts(viewer, found.key, "domains")[0])) == {"D1", "D3"}
+    bench.undo()
+    assert labels_of(parts(viewer, found.key, "domains")[0]).tolist() == shown.tolist()
+    bench.undo()
+    assert not parts(viewer, found.key, "domains")
+    assert bench.session.study.section("A").modalities == ("rna", "protein")
+    bench.redo()
+    assert labels_of(parts(viewer, found.key, "domains")[0]).tolist() == shown.tolist()
+
+
 def test_a_preview_changes_nothing_and_can_be_dropped(live, bench, viewer):
     assert bench.session.undo.is_clean
     assert tagged(viewer, role="live")
