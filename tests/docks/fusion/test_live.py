@@ -140,40 +140,6 @@ def test_keep_puts_two_steps_into_the_log_that_replay_to_what_was_shown(
     assert opened.choice.colours == colours
 
 
-def test_spots_that_lack_a_modality_are_previewed_kept_and_taken_back(opened, bench, viewer, qtbot):
-    from tests.partly import partly_measured
-
-    bench.session.open(partly_measured())
-    every = bench.session.study.section("A").ids
-    opened.domains.choose(DOMAINS)
-    opened.domains.params.set_value(opened.domains.params.model(n_domains=3, members=3))
-    opened.live.start()
-    settled(opened, bench, qtbot)
-    shown = shown_labels(viewer)
-    assert len(shown) == len(every)
-    assert bench.session.study.section("A").modalities == ("rna", "protein")
-    opened.live.keep()
-    finish(qtbot, bench)
-    fused, found = bench.session.results()
-    table = bench.session.study.section("A").table("spots")
-    assert table.obs[found.key].astype(str).tolist() == shown.tolist()
-    assert table.obsm[fused.key].shape[0] == len(every)
-    painted = parts(viewer, found.key, "domains")
-    assert labels_of(painted[0]).tolist() == shown.tolist()
-    assert opened.fusion.refs.values()["modalities"] == ["rna", "protein"]
-    opened.edit.table.select(["D1", "D2"])
-    opened.edit.merge.click()
-    finish(qtbot, bench)
-    assert set(labels_of(parts(viewer, found.key, "domains")[0])) == {"D1", "D3"}
-    bench.undo()
-    assert labels_of(parts(viewer, found.key, "domains")[0]).tolist() == shown.tolist()
-    bench.undo()
-    assert not parts(viewer, found.key, "domains")
-    assert bench.session.study.section("A").modalities == ("rna", "protein")
-    bench.redo()
-    assert labels_of(parts(viewer, found.key, "domains")[0]).tolist() == shown.tolist()
-
-
 def test_a_preview_changes_nothing_and_can_be_dropped(live, bench, viewer):
     assert bench.session.undo.is_clean
     assert tagged(viewer, role="live")
@@ -244,27 +210,6 @@ def test_keep_that_is_cancelled_at_the_domains_leaves_no_fusion_either(
     assert len(bench.session.results()) == 2
 
 
-def test_keep_finds_no_domains_again_that_have_settled(live, opened, bench, qtbot, monkeypatch):
-    from napari_stomics.methods.domains import gmm
-
-    calls = []
-    real = gmm.find_domains
-
-    def counted(*args):
-        calls.append(args[1].n_domains)
-        return real(*args)
-
-    monkeypatch.setattr(gmm, "find_domains", counted)
-    live.sliders.count.slider.setValue(4)
-    settled(opened, bench, qtbot)
-    live.keep()
-    finish(qtbot, bench)
-    assert calls == [4]
-    found = opened.choice.result
-    assert found.embedding == bench.session.results()[0].key
-    assert np.isfinite(found.stability).all()
-
-
 def test_a_study_that_is_saved_or_swapped_meanwhile_gets_nothing(live, bench, viewer, qtbot):
     live.keep()
     bench.session.begin_save()
@@ -289,16 +234,6 @@ def test_changed_parameters_are_told_and_keep_keeps_what_is_shown(live, opened, 
     live.keep()
     finish(qtbot, bench)
     assert bench.session.results()[1].step["params"]["prior"] == 3.0
-
-
-def test_keep_waits_for_a_save(live, bench, viewer):
-    bench.session.begin_save()
-    live.keep()
-    assert "being saved" in live.problem.toPlainText()
-    assert not live.is_keeping
-    assert tagged(viewer, role="live")
-    bench.session.end_save(None)
-    live.drop()
 
 
 def test_sections_fused_together_have_one_set_of_domains(opened, bench, viewer, qtbot):
