@@ -113,7 +113,7 @@ def test_the_pair_hides_other_results_on_its_spots_and_names_its_bars(open_desk)
         assert layer.name_overlay.visible
         assert layer.name_overlay.position == layer.face_colorbar.position
     # One below the other, so that no name runs over its neighbour's bar.
-    assert viewer.canvas.overlay_tiling.top_right == "vertical"
+    assert viewer.canvas.overlay_tiling.top_left == "vertical"
 
 
 def test_a_section_without_an_image_says_what_is_needed(desk):

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
+_PLACE = "top_left"
+_NAME_SIZE = 9.0
 _followed: WeakSet[Any] = WeakSet()
 """Layers whose names come and go with their bars."""
 
@@ -29,15 +31,17 @@ def show_bar(layer: Layer, visible: bool = True) -> None:
     bar, name = bar_of(layer), layer.name_overlay
     if bar is None:
         return
+    if layer not in _followed:
+        _followed.add(layer)
+        # On the left: of a name that is too long for its view the beginning is seen.
+        bar.position, name.font_size = _PLACE, _NAME_SIZE
+        bar.events.visible.connect(lambda value: setattr(name, "visible", value))
+        bar.events.position.connect(lambda value: setattr(name, "position", value))
     bar.visible = visible
     name.position = bar.position
     name.visible = visible
-    if layer not in _followed:
-        _followed.add(layer)
-        bar.events.visible.connect(lambda value: setattr(name, "visible", value))
-        bar.events.position.connect(lambda value: setattr(name, "position", value))
 
 
 def stack_bars(viewer: ViewerModel) -> None:
     """Let bars and their names follow below each other: beside each other names run together."""
-    real_viewer(viewer).canvas.overlay_tiling.top_right = "vertical"
+    real_viewer(viewer).canvas.overlay_tiling.top_left = "vertical"
