@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Placed:
-    """Positions of a table in micrometres, and how they were scaled."""
+    """How positions become micrometres, and the radius of a spot in these."""
 
-    xy: NDArray[np.float64]
     um_per_unit: float
     radius: float
 
@@ -263,7 +262,7 @@ def _place(
         diameter_um = float(factors["bin_size_um"])
     if diameter_um is None:
         diameter_um = 0.5 * common.median_spacing(xy) * scale
-    return Placed(xy * scale, scale, diameter_um / 2)
+    return Placed(scale, diameter_um / 2)
 
 
 def _told(table: AnnData) -> float | None:
