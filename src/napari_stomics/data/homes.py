@@ -52,17 +52,21 @@ def home_table(study: Study, section: str, ids: NDArray[Any]) -> tuple[str, list
         If the section changed while the result was computed.
     """
     known = study.section(section)
+    changed = known.record.spots is None or not np.array_equal(known.ids, ids)
     for name in known.record.tables.values():
         table = study.sdata.tables[name]
-        if np.array_equal(table.obs_names.to_numpy(object), ids) and not _is_replaced(table):
-            return name, []
-    if known.record.spots is None or not np.array_equal(known.ids, ids):
+        if np.array_equal(table.obs_names.to_numpy(object), ids):
+            if not _is_replaced(table):
+                return name, []
+        else:  # a table of all spots lists them in the section's order
+            changed = changed or table.n_obs == len(ids)
+    if changed:
         raise UserError(
             f"The spots of section {section!r} changed while the job ran.", "Run the step again."
         )
     name = _free(element_name(section, "all", SPOTS), (n for _, n, _ in study.sdata.gen_elements()))
     modality = _free(SPOTS, known.modalities)
-    table = annotate(_without_features(ids), known.record.spots)
+    table = annotate(_without_features(ids), str(known.record.spots))
     return name, [SetElement(name, table), SetSectionTable(section, modality, name)]
 
 
