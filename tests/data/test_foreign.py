@@ -153,6 +153,46 @@ def test_one_table_of_several_regions_in_any_order_is_split() -> None:
     assert sdata.tables["table"].n_obs == 24
 
 
+def two_tables(protein: Any, first: slice = slice(0, 9)) -> Any:
+    """The spots of a section with RNA on some of them, and another table beside it."""
+    sdata = raw({"a": "a"})
+    whole = sdata.tables["a_rna"]
+    attrs = {"region": "a_spots", "region_key": "region", "instance_key": "id"}
+    for name, rows in (("a_rna", first), ("a_protein", protein)):
+        part = whole[rows].copy()
+        part.uns["spatialdata_attrs"] = dict(attrs)
+        sdata.tables[name] = part
+    return sdata
+
+
+def test_tables_that_each_lack_spots_share_a_section() -> None:
+    sdata = two_tables(slice(3, 12))
+    notes: list[str] = []
+    guess_sections(sdata, notes)
+    section = Study(sdata).section("a")
+    assert section.modalities == ("rna", "protein")
+    assert not [note for note in notes if "left out" in note]
+    truth = tiny.study("a", seed=0).section("a")
+    assert [i.removeprefix("a-") for i in section.ids] == list(map(str, truth.ids))
+    np.testing.assert_allclose(section.coordinates, truth.coordinates)
+    at = dict(zip(section.ids, section.coordinates, strict=True))
+    spots = section.spots("protein")
+    assert len(spots.ids) == 9
+    np.testing.assert_allclose(spots.coordinates, [at[i] for i in spots.ids])
+
+
+def test_tables_of_other_spots_or_in_another_order_are_left_out() -> None:
+    for rows, first, words in (
+        (slice(9, 12), slice(0, 9), "lists other spots"),
+        (slice(None, None, -1), slice(0, 12), "in another order"),
+    ):
+        notes: list[str] = []
+        sdata = two_tables(rows, first)
+        guess_sections(sdata, notes)
+        assert Study(sdata).section("a").modalities == ("rna",)
+        assert any(words in note for note in notes)
+
+
 def test_modalities() -> None:
     sdata = raw({"a": "a"})
     table = sdata.tables["a_rna"]

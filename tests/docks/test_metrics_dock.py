@@ -242,3 +242,23 @@ def test_labels_compared_with_themselves_are_told_apart_from_no_annotation(open_
     assert form.values()["annotation"] == labels
     open_desk.click(open_desk.dock.score)
     assert "the same column" in open_desk.dock.matches.toPlainText()
+
+
+def test_labels_are_not_compared_with_themselves_unless_asked_to(open_desk: Any) -> None:
+    form = open_desk.dock.form
+    form.set_value("labels", "domain")  # the annotation itself
+    assert "annotation" not in form.values()
+    form.set_value("labels", "domains")
+    assert form.values()["annotation"] == "domain"
+    form.set_value("annotation", "by_rna")  # what the user chose stays
+    form.set_value("labels", "by_protein")
+    assert form.values()["annotation"] == "by_rna"
+
+
+def test_an_annotation_alone_is_judged_without_a_comparison(desk: Any) -> None:
+    from tests.small import small_simulation
+
+    desk.bench.session.open(small_simulation().study)
+    finish(desk.qtbot, desk.bench)
+    assert desk.dock.form.values()["labels"] == "domain"
+    assert "annotation" not in desk.dock.form.values()

@@ -99,6 +99,23 @@ def test_a_click_shows_the_feature_beside_its_gene(open_desk, judged):  # noqa: 
     assert dock.about.text() == describe(plane, name)
 
 
+def test_the_pair_hides_other_results_on_its_spots_and_names_its_bars(open_desk):
+    dock, viewer = open_desk.dock, open_desk.viewer
+    features = tagged(viewer, result="features", part="feature")[0]
+    features.visible = True
+    dock.show_feature(str(dock.plane.features[0]))
+    assert not features.visible
+    pair = tagged(viewer, result="plane")
+    assert len(pair) == 2
+    for layer in pair:
+        assert layer.visible
+        assert layer.face_colorbar.visible
+        assert layer.name_overlay.visible
+        assert layer.name_overlay.position == layer.face_colorbar.position
+    # One below the other, so that no name runs over its neighbour's bar.
+    assert viewer.canvas.overlay_tiling.top_left == "vertical"
+
+
 def test_a_section_without_an_image_says_what_is_needed(desk):
     desk.bench.session.open(scored_study())
     finish(desk.qtbot, desk.bench)

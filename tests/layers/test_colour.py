@@ -48,6 +48,7 @@ def test_numbers_get_percentiles_a_colour_bar_and_the_users_range() -> None:
     assert found.limits == pytest.approx(tuple(np.percentile(values, (1, 99))))
     assert spots.face_contrast_limits == pytest.approx(found.limits)
     assert spots.face_colorbar.visible
+    assert spots.name_overlay.visible
     np.testing.assert_allclose(spots.features["Penk"], values)
     set_limits(spots, (0, 50))
     assert spots.face_contrast_limits == (0, 50)
@@ -55,6 +56,18 @@ def test_numbers_get_percentiles_a_colour_bar_and_the_users_range() -> None:
     first = spots.face_color.copy()
     colour_by(spots, study, "A", "Penk", limits=(0, 500))
     assert not np.allclose(first, spots.face_color)
+
+
+def test_the_name_goes_and_comes_with_the_bar() -> None:
+    study = pair()
+    spots = add_section(ViewerModel(), study, "A").spots
+    colour_by(spots, study, "A", "Penk")
+    spots.face_colorbar.visible = False
+    assert not spots.name_overlay.visible
+    spots.face_colorbar.visible = True
+    spots.face_colorbar.position = "bottom_left"
+    assert spots.name_overlay.visible
+    assert spots.name_overlay.position == "bottom_left"
 
 
 def test_a_sparse_gene_still_shows() -> None:
@@ -81,6 +94,7 @@ def test_names_get_a_legend_and_missing_ones_are_grey() -> None:
     np.testing.assert_allclose(spots.face_color[0], hex_rgba(PALETTE[0]), atol=1e-6)
     np.testing.assert_allclose(spots.face_color[2], hex_rgba(MISSING), atol=1e-6)
     assert not spots.face_colorbar.visible
+    assert not spots.name_overlay.visible
 
 
 def test_a_columns_own_colours_win() -> None:

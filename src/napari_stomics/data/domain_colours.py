@@ -117,8 +117,8 @@ def _carried(study: Study, homes: Sequence[str], result: Domains, key: str) -> C
     colours: Colours = {}
     parts = []
     for i, home in enumerate(homes):
-        table = study.sdata.tables[home]
-        known = table_colours(table, key)
+        table = study.sdata.tables.get(home)  # None: it is made with the domains
+        known = {} if table is None else table_colours(table, key)
         colours |= {name: colour for name, colour in known.items() if name not in colours}
         blank = np.full(int((result.of == i).sum()), "", object)
         parts.append(text_column(table.obs[key]) if known else blank)

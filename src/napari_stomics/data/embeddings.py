@@ -28,7 +28,8 @@ def _per_section(
     changes: list[Change] = []
     for i, section in enumerate(result.sections):
         here = result.of == i
-        table = home_table(study, section, result.ids[here])
+        table, made = home_table(study, section, result.ids[here])
+        changes += made
         changes += [SetTableEntry(table, slot, name, value[here]) for slot, name, value in entries]
         changes.append(SetTableEntry(table, "uns", UNS_PREFIX + key, dict(meta)))
     return changes
@@ -130,7 +131,7 @@ def write_domains(study: Study, result: Domains, key: str, run_id: str) -> list[
         ("obsm", f"{key}_probabilities", result.probabilities),
     ]
     of = enumerate(result.sections)
-    homes = [home_table(study, name, result.ids[result.of == i]) for i, name in of]
+    homes = [home_table(study, name, result.ids[result.of == i])[0] for i, name in of]
     colours = domain_colours.colours_after(study, homes, result, key)
     listed = [colours[str(name)] for name in result.names]
     painted = [SetTableEntry(home, "uns", domain_colours.entry(key), listed) for home in homes]

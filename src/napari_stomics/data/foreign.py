@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_stomics.core.errors import UserError
 from napari_stomics.data.build import annotate, element_name
+from napari_stomics.data.label_images import centroids
 from napari_stomics.data.schema import ATTRS_KEY, SectionRecord, StudyRecord
 
 if TYPE_CHECKING:
@@ -239,18 +240,28 @@ def _add_spots(
 ) -> None:
     """Make spots and tables agree: same names, same order, one table per modality."""
     frame = _frame(sdata, anchor.region, section.name, notes)
-    first: Any = None
+    named: dict[Any, Any] = {}
+    found: list[tuple[str, Any, Any, Any]] = []
     for name in anchor.tables:
         rows, keys = _rows(sdata.tables[name], anchor.region, frame)
         ids = sdata.tables[name].obs_names[rows].to_numpy(dtype=object)
+        both = dict(zip(keys, ids, strict=True))
         if not len(rows):
             notes.append(f"No row of the table {name!r} matches {anchor.region!r}; left out.")
-            continue
-        if first is None:
-            first = ids
-            _set_spots(sdata, section, anchor.region, frame, keys, ids)
-        elif not np.array_equal(first, ids) and not _some_of(first, ids):
+        elif named and (len(both) < len(rows) or not _agree(named, both)):
             notes.append(f"The table {name!r} lists other spots than the first one; left out.")
+        else:
+            named |= both
+            found.append((name, rows, keys, ids))
+    if found:
+        _, _, keys, spots = found[0]
+        if len(named) > len(spots):  # what the first table lacks is not to come last
+            keys = [key for key in frame.index if key in named]
+            spots = np.array([named[key] for key in keys], object)
+        _set_spots(sdata, section, anchor.region, frame, keys, spots)
+    for name, rows, _, ids in found:
+        if len(ids) == len(spots) and not np.array_equal(ids, spots):
+            notes.append(f"The table {name!r} lists the spots in another order; left out.")
             continue
         if len(rows) < sdata.tables[name].n_obs and len(anchor.tables) == 1:
             _note_missing(sdata.tables[name], anchor.region, rows, notes)
@@ -260,9 +271,12 @@ def _add_spots(
     section.annotation = _annotation(sdata, section)
 
 
-def _some_of(first: Any, ids: Any) -> bool:
-    """Whether these are fewer of the first table's spots: a modality may lack spots."""
-    return len(ids) < len(first) and bool(np.isin(ids, first).all())
+def _agree(named: dict[Any, Any], more: dict[Any, Any]) -> bool:
+    """Whether two tables share spots, and name alike what they share; each may lack some."""
+    shared = named.keys() & more.keys()
+    names = set(named.values()) & set(more.values())
+    same = all(named[key] == more[key] for key in shared) and len(names) == len(shared)
+    return same and bool(shared)
 
 
 def _note_missing(table: AnnData, region: str, rows: Any, notes: list[str]) -> None:
@@ -283,35 +297,13 @@ def _frame(sdata: SpatialData, region: str, section: str, notes: list[str]) -> A
 
     from napari_stomics.data.fingerprint import raster_arrays
 
-    label, x, y, area = _centroids(raster_arrays(sdata.labels[region])[0])
+    label, x, y, area = centroids(raster_arrays(sdata.labels[region])[0])
     frame = gpd.GeoDataFrame(
         {"radius": np.sqrt(area / np.pi)}, geometry=shapely.points(x, y), index=label
     )
     transformations = dict(get_transformation(sdata.labels[region], get_all=True))
     notes.append(f"The cells of section {section!r} are the centroids of the labels {region!r}.")
     return ShapesModel.parse(frame, transformations=transformations)
-
-
-def _centroids(array: Any) -> tuple[Any, Any, Any, Any]:
-    """Label, x, y and area in pixels of every label, read one chunk at a time."""
-    import dask.array as da
-    import pandas as pd
-
-    array = array if hasattr(array, "dask") else da.from_array(array)
-    sums: list[Any] = []
-    tops = np.cumsum([0, *array.chunks[0]])
-    lefts = np.cumsum([0, *array.chunks[1]])
-    for i in range(array.numblocks[0]):
-        for j in range(array.numblocks[1]):
-            block = np.asarray(array.blocks[i, j])
-            rows, columns = np.nonzero(block)
-            ids, where = np.unique(block[rows, columns], return_inverse=True)
-            weights = (columns + lefts[j] + 0.5, rows + tops[i] + 0.5, np.ones(len(rows)))
-            x, y, n = (np.bincount(where, w, minlength=len(ids)) for w in weights)
-            sums.append(pd.DataFrame({"x": x, "y": y, "n": n}, index=ids))
-    total = pd.concat(sums).groupby(level=0).sum()
-    n = total["n"].to_numpy()
-    return total.index.to_numpy(), total["x"].to_numpy() / n, total["y"].to_numpy() / n, n
 
 
 def _rows(table: AnnData, region: str, frame: Any) -> tuple[Any, Any]:

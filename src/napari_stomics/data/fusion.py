@@ -16,9 +16,11 @@ from napari_stomics.core.fusion import (
     FusionInputs,
     SpotsOnImage,
 )
+from napari_stomics.core.inputs import HistologySpots
 from napari_stomics.core.params import Params
+from napari_stomics.data.carry import bare_spots
 from napari_stomics.data.embeddings import stored_domains
-from napari_stomics.data.homes import find_table, home_table
+from napari_stomics.data.homes import find_table
 from napari_stomics.data.plans import UNS_PREFIX
 from napari_stomics.data.references import ref
 
@@ -102,15 +104,13 @@ def collect_fusion(study: Study, refs: FusionRefs) -> FusionInputs:
     ------
     UserError
         If nothing is chosen, a modality is measured in none of the sections, or
-        the sections share no feature of it, or no table has all spots of a section.
+        the sections share no feature of it.
     """
     if not refs.modalities and not refs.stored:
         raise UserError("No modality is selected.", "Select at least one table to fuse.")
     names = tuple(dict.fromkeys((refs.section, *refs.others)))
     sections = [study.section(name) for name in names]
     ids = [section.ids for section in sections]
-    for section in sections:
-        home_table(study, section.name, section.ids)  # refused now rather than when it is stored
     starts = np.concatenate([[0], np.cumsum([len(i) for i in ids])])
     blocks = [
         _without(_table_block(sections, ids, starts, m), refs.leave_out) for m in refs.modalities
@@ -212,8 +212,11 @@ def _order(ids: NDArray[Any], theirs: NDArray[Any]) -> tuple[NDArray[np.intp], N
 
 
 def _histology(sections: list[Section]) -> tuple[Any, ...]:
+    # The image lies under every spot, also under those that the first table lacks.
     found = tuple(
-        section.histology(section.modalities[0]) if section.record.images else None
+        HistologySpots(bare_spots(section), section.image(), section.diameter)
+        if section.record.images
+        else None
         for section in sections
     )
     if not any(found):

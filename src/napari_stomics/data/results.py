@@ -115,7 +115,7 @@ def _read_registration(study: Study, key: str, run: RunRecord) -> Registration:
 
 
 def _write_transfer(study: Study, result: LabelTransfer, key: str, run_id: str) -> list[Change]:
-    table = home_table(study, result.target, result.target_ids)
+    table, made = home_table(study, result.target, result.target_ids)
     meta = {
         "kind": result.kind,
         "source": result.source,
@@ -126,6 +126,7 @@ def _write_transfer(study: Study, result: LabelTransfer, key: str, run_id: str) 
         "spot_accuracy": float(result.spot_accuracy),
     }
     return [
+        *made,
         SetTableEntry(table, "obs", key, categorical(result.labels, result.categories)),
         SetTableEntry(table, "obs", f"{key}_entropy", result.entropy),
         SetTableEntry(table, "obsm", f"{key}_probabilities", result.probabilities),

@@ -15,6 +15,7 @@ from napari_stomics.core.params import Params
 from napari_stomics.core.scores import Score, ScoreInputs, ScoreTable
 from napari_stomics.data.changes import Change, SetTableEntry
 from napari_stomics.data.fusion import FusionRefs, collect_fusion
+from napari_stomics.data.homes import home_table
 from napari_stomics.data.plans import UNS_PREFIX
 from napari_stomics.data.references import ref
 from napari_stomics.data.score_tables import marker_frame, marker_tables, score_frame
@@ -206,15 +207,10 @@ def write_scores(study: Study, result: ScoreTable, key: str, run_id: str) -> lis
     changes: list[Change] = []
     for i, name in enumerate(result.sections):
         here = result.of == i
-        table = _widest(study, name)
-        rows = dict(zip(result.ids[here], result.isolated[here], strict=True))
-        ids = study.sdata.tables[table].obs_names
-        if not set(ids) <= set(rows):
-            raise UserError(
-                f"The spots of section {name!r} changed while the job ran.", "Run the step again."
-            )
-        flags = np.array([rows[spot] for spot in ids], np.float64)
+        table, made = home_table(study, name, result.ids[here])
+        flags = np.asarray(result.isolated[here], np.float64)
         changes += [
+            *made,
             SetTableEntry(table, "obs", f"{own}_isolated", flags),
             SetTableEntry(table, "uns", own, score_frame(result)),
             SetTableEntry(table, "uns", UNS_PREFIX + own, dict(meta)),
@@ -225,7 +221,7 @@ def write_scores(study: Study, result: ScoreTable, key: str, run_id: str) -> lis
 
 
 def read_scores(study: Study, key: str, run: RunRecord) -> ScoreTable:
-    """Read stored scores back, of the spots that have a table."""
+    """Read stored scores back."""
     own = _entry(key, "scores")
     first = _holding(study, run.step["inputs"]["section"], own)
     meta = first.uns[UNS_PREFIX + own]
@@ -315,9 +311,3 @@ def _holding(study: Study, section: str, own: str) -> Any:
         if UNS_PREFIX + own in study.sdata.tables[name].uns:
             return study.sdata.tables[name]
     raise KeyError(own)
-
-
-def _widest(study: Study, section: str) -> str:
-    """The section's table of most spots."""
-    tables = study.section(section).record.tables.values()
-    return max(tables, key=lambda name: study.sdata.tables[name].n_obs)

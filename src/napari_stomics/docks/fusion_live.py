@@ -268,7 +268,8 @@ class FusionLivePanel(QWidget):
             return
         self._soon.stop()
         self._rests.stop()
-        self._stop(MOVE, SETTLE)
+        # A consensus under way is of what is kept: Keep waits for it rather than begin again.
+        self._stop(MOVE)
         self.problem.show_text("")
         choice = self.sliders.choice()
         try:
@@ -330,6 +331,8 @@ class FusionLivePanel(QWidget):
             self._keeping = None
             if job.state is JobState.SUCCEEDED:
                 self.drop()
+            elif self.answer is not None and self.answer.quick and not self._jobs(SETTLE):
+                self._rests.start()
             self.refresh()
         elif job.kind == START:
             if self.answer is None and not job.superseded:

@@ -60,6 +60,7 @@ class MetricsDock(Dock):
         self._markers: Markers | None = None
         self._marker_run: RunRecord | None = None
         self._offered: tuple[Any, Any] = (None, None)
+        self._compared: tuple[Any, Any] = (None, None)
         self._build()
         bench = self._bench
         self.listen(
@@ -164,8 +165,17 @@ class MetricsDock(Dock):
             if wanted is not None:
                 self.form.set_value("embedding", wanted)
 
+    def _offer_annotation(self) -> None:
+        """Compare with the section's annotation, or nothing where it is what is judged."""
+        wanted = self.form.other_than_labels()
+        about = (self.form.values().get("section"), wanted)
+        if about != self._compared:
+            self._compared = about
+            self.form.set_value("annotation", wanted)
+
     def _on_form(self) -> None:
         self._offer_embedding()
+        self._offer_annotation()
         study, chosen = self._bench.session.study, self.form.values()
         modalities = choices(study, "modality:section", chosen)
         self.modality.set_names(modalities, modalities[0] if modalities else None)

@@ -240,7 +240,7 @@ class PlaneDock(Dock):
     def show_feature(self, name: str) -> None:
         """Show a feature beside the gene that it shares most with, on the canvas."""
         from napari_stomics.layers.results import paint_gene
-        from napari_stomics.layers.views import show_whole
+        from napari_stomics.layers.views import hide_beneath, show_whole
 
         if self.plane is None or self._run is None:
             return
@@ -248,6 +248,7 @@ class PlaneDock(Dock):
         self.show_marks()
         bench = self._bench
         layers = paint_gene(bench.viewer, bench.session.study, self.plane, self._run.key, name)
+        hide_beneath(bench.viewer, layers)
         show_whole(bench.viewer, layers)
 
     # -- jobs --------------------------------------------------------------------------------

@@ -106,8 +106,9 @@ class RefsForm(QWidget):
         return {k: v for k, v in out.items() if v is not None}
 
     def set_value(self, name: str, value: Any) -> None:
-        """Choose a value of a reference, as far as it is offered."""
+        """Choose a value of a reference, as far as it is offered; None stands for nothing."""
         chooser = self._choosers.get(name)
+        value = _NONE if value is None else value
         if isinstance(chooser, NameCombo) and value in chooser.names():
             chooser.setCurrentText(value)
         elif isinstance(chooser, QLineEdit):
@@ -195,8 +196,21 @@ class RefsForm(QWidget):
         default = self._model.model_fields[name].default
         if isinstance(default, str) and default in options:
             return default
+        if role.startswith("column") and self._is_optional(name) and self._labels():
+            return self.other_than_labels()
         annotation = role.startswith(("column", "cell_column"))
         return options[0] if options and (annotation or not self._is_optional(name)) else None
+
+    def other_than_labels(self) -> str | None:
+        """The section's annotation to compare labels with; None where it is they, or is none."""
+        chosen = self.values()
+        record = self._session.study.record.sections.get(str(chosen.get("section")))
+        labels = [chosen.get(name) for name in self._labels()]
+        return None if record is None or record.annotation in labels else record.annotation
+
+    def _labels(self) -> list[str]:
+        """References to labels of the spots, which may be a column of annotation too."""
+        return [name for name in self._choosers if self._role(name).startswith("domains:")]
 
     def _sections(self) -> int:
         """How many references stand for sections; one of several sections is usually held out."""

@@ -240,6 +240,8 @@ def _about(section: Section) -> str:
 
 def _table_text(section: Section, modality: str, table: str) -> str:
     count, features = section.study.sdata.tables[table].shape
+    if not features:
+        return f"{modality}  {count:,}, with results alone"
     return f"{modality}  {count:,} × {features:,} features"
 
 

@@ -21,6 +21,7 @@ from napari_stomics.docks.messages import show_info, show_warning, told_to_user
 from napari_stomics.docks.result_show import ResultShow
 from napari_stomics.docks.saver import Saver
 from napari_stomics.docks.stack_show import StackShow
+from napari_stomics.layers.bars import stack_bars
 from napari_stomics.layers.gallery import Gallery, frames, joined
 from napari_stomics.session.session import Session
 
@@ -67,6 +68,7 @@ class Workbench(QObject):
             lambda: self._restoring or self.compared_mode != "normal",
             later=self._soon.start,
         )
+        stack_bars(viewer)
         self.runner: JobRunner = job_runner(viewer)
         self.stack = StackShow(self, self._gallery)
         self.autosaver = Autosaver(self)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_stomics.core.errors import UserError
+from napari_stomics.layers.bars import show_bar
 from napari_stomics.layers.features import (
     Kind,
     Match,
@@ -263,7 +264,7 @@ def clear_colouring(layer: Layer) -> None:
         raster.set_colours(np.tile(plain.astype(np.uint8), (len(layer.data), 1)))
         companion.refresh()
     layer.face_color = MISSING
-    layer.face_colorbar.visible = False
+    show_bar(layer, False)
 
 
 def _colour_when_shown(layer: Layer, found: Colouring) -> None:
@@ -286,13 +287,13 @@ def _paint_points(layer: Layer, found: Colouring) -> None:
     if found.limits is None:
         _set_features(layer, column, found.values)
         layer.face_color = found.rgba()
-        layer.face_colorbar.visible = False
+        show_bar(layer, False)
         return
     _set_features(layer, column, found.values)
     layer.face_colormap = with_missing(found.colormap)
     layer.face_color = column
     layer.face_contrast_limits = found.limits
-    layer.face_colorbar.visible = True
+    show_bar(layer)
 
 
 def _set_features(layer: Layer, column: str, values: NDArray[Any]) -> None:

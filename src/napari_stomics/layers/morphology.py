@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from napari_stomics.core.morphology import MorphologyFeatures
 from napari_stomics.core.plane import MorphologyPlane
 from napari_stomics.core.transforms import Affine
+from napari_stomics.layers.bars import show_bar
 from napari_stomics.layers.colour import auto_limits
 from napari_stomics.layers.easel import Easel
 from napari_stomics.layers.tags import TAG, UNITS, layer_affine, new_tag, tag, tagged
@@ -72,7 +73,7 @@ def _map_layer(result: MorphologyFeatures, channel: str, placed: Affine, gene: s
         metadata={TAG: new_tag(result.section, "result", own, placed, limits=[low, high],
                                gene=gene)},
     )  # fmt: skip
-    layer.colorbar.visible = True
+    show_bar(layer)
     return layer
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_stomics.core.transforms import Affine
+from napari_stomics.layers import bars
 from napari_stomics.layers.colour import auto_limits
 from napari_stomics.layers.palette import MISSING, hex_rgba, numeric_rgba, with_missing
 from napari_stomics.layers.raster import SpotRaster
@@ -163,4 +164,4 @@ def value_layer(
 def show_bar(layer: Layer) -> None:
     """Show the colour bar of spots that are coloured by numbers; other layers have none."""
     if getattr(layer, "face_color_mode", "") == "colormap":
-        layer.face_colorbar.visible = True
+        bars.show_bar(layer)

@@ -48,6 +48,15 @@ class View:
         return entry.get("section") in wanted
 
 
+def hide_beneath(viewer: ViewerModel, layers: Sequence[Layer]) -> None:
+    """Hide other results on the same spots: under or over these nothing is seen of them."""
+    own = {tag(layer).get("section") for layer in layers}
+    for layer in real_viewer(viewer).layers:
+        entry: Any = tag(layer)
+        if layer not in layers and entry.get("role") == "result" and entry.get("section") in own:
+            layer.visible = False
+
+
 def show_whole(viewer: ViewerModel, layers: Sequence[Layer]) -> None:
     """Fit the view to all layers where one of these is not wholly in sight."""
     viewer = real_viewer(viewer)

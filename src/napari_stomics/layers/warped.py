@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_stomics.core.transforms import Affine, Transform
+from napari_stomics.layers.bars import show_bar
 from napari_stomics.layers.raster import SpotRaster
 from napari_stomics.layers.tags import TAG, UNITS, layer_affine, new_tag, set_tag, tag
 
@@ -84,7 +85,7 @@ def magnitude_layer(
         units=UNITS,
         metadata={TAG: new_tag(section, "result", own, placed, limits=[0.0, top])},
     )
-    layer.colorbar.visible = True
+    show_bar(layer)
     return layer
 
 

@@ -88,6 +88,12 @@ def _plans(study: Study) -> list[str]:
 
 
 def _modalities(study: Study, section: str) -> list[str]:
+    here = study.section(section)
+    return [m for m in _tables(study, section) if here.table(m).n_vars]
+
+
+def _tables(study: Study, section: str) -> list[str]:
+    """Modalities, and a table that holds results alone."""
     made = {run.key for run in study.record.runs if run.kind in _NOT_MEASURED}
     return [m for m in study.section(section).modalities if m not in made]
 
@@ -124,7 +130,7 @@ def _numbers(study: Study, section: str) -> list[str]:
 
     here = study.section(section)
     found = []
-    for modality in _modalities(study, section):
+    for modality in _tables(study, section):
         obs = here.table(modality).obs
         found += [str(c) for c in obs if is_numeric_dtype(obs[c]) and not is_bool_dtype(obs[c])]
     return list(dict.fromkeys(found))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import import_module
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +27,8 @@ FUSION, DOMAINS = "fusion/smooth", "domains/gmm"
 """Methods that the sliders run."""
 
 _KEPT = 12
+_LOOK_S = 0.05
+"""Seconds after which who waits for another thread looks whether it was cancelled itself."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ class LiveFusion:
     domain_params: dict[str, Any] = field(default_factory=dict)
     _prepared: Prepared | None = field(default=None, repr=False)
     _fused: ContentCache[Fused] = field(default_factory=lambda: ContentCache(_KEPT), repr=False)
+    _running: dict[str, Event] = field(default_factory=dict, repr=False)
     _found: ContentCache[Domains] = field(default_factory=lambda: ContentCache(_KEPT), repr=False)
 
     @property
@@ -167,7 +172,10 @@ class LiveFusion:
     def find(
         self, embedding: EmbeddingInputs, params: GaussianMixtureParams, ctx: JobContext
     ) -> Domains:
-        """Find domains as the method does; those of an equal embedding are not found again."""
+        """Find domains as the method does; those of an equal embedding are not found again.
+
+        Where another thread is finding them already its answer is waited for.
+        """
         from napari_stomics.methods.domains.gmm import find_domains
         from napari_stomics.metrics.clustering import (
             adjusted_rand_index,
@@ -177,7 +185,8 @@ class LiveFusion:
         key = content_key(
             embedding.values, embedding.coordinates, embedding.of, params.model_dump_json()
         )
-        found = self._found.get(key, lambda: find_domains(embedding, params, ctx))
+        with self._alone(key, ctx):
+            found = self._found.get(key, lambda: find_domains(embedding, params, ctx))
         truth, nan = embedding.labels, float("nan")
         return replace(
             found,
@@ -189,6 +198,19 @@ class LiveFusion:
             ari=nan if truth is None else adjusted_rand_index(truth, found.labels),
             nmi=nan if truth is None else normalised_mutual_information(truth, found.labels),
         )
+
+    @contextmanager
+    def _alone(self, key: str, ctx: JobContext) -> Iterator[None]:
+        """Let one thread at a time do what ``key`` stands for; the others wait, and may cancel."""
+        mine = Event()
+        while (running := self._running.setdefault(key, mine)) is not mine:
+            while not running.wait(_LOOK_S):
+                ctx.step(None, "Waiting for the consensus that is under way")
+        try:
+            yield
+        finally:
+            del self._running[key]
+            mine.set()
 
     def _embedding(self, values: NDArray[Any]) -> EmbeddingInputs:
         return EmbeddingInputs(

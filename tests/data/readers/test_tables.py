@@ -155,6 +155,30 @@ def test_spots_that_lack_a_modality_keep_their_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_modalities_that_each_lack_spots_are_read_whole(tmp_path: Path) -> None:
+    import mudata
+
+    rna, protein = make.h5ad(tmp_path / "r.h5ad"), make.h5ad(tmp_path / "p.h5ad")
+    every, places = list(rna.obs_names), np.asarray(rna.obsm["spatial"], float)
+    rna, protein = rna[:7].copy(), protein[2:].copy()
+    protein.var_names = ["p1", "p2", "p3"]
+    bundle = mudata.MuData({"rna": rna, "protein": protein})
+    bundle.write(tmp_path / "own.h5mu")
+    shared = np.array([places[every.index(spot)] for spot in bundle.obs_names])
+    del bundle.mod["rna"].obsm["spatial"], bundle.mod["protein"].obsm["spatial"]
+    bundle.obsm["spatial"] = shared
+    bundle.write(tmp_path / "shared.h5mu")
+    for name in ("own.h5mu", "shared.h5mu"):
+        section = only(tmp_path / name, um_per_px=1.0)
+        assert sorted(section.ids) == sorted(every)
+        found = dict(zip(section.ids, section.coordinates, strict=True))
+        np.testing.assert_allclose([found[spot] for spot in every], places)
+        assert [section.table(m).n_obs for m in ("rna", "protein")] == [7, len(every) - 2]
+        at = section.spots("protein")
+        np.testing.assert_allclose(at.coordinates, [found[spot] for spot in at.ids])
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_spots_without_a_position_are_left_out(tmp_path: Path) -> None:
     import mudata
 

@@ -210,27 +210,6 @@ def test_keep_that_is_cancelled_at_the_domains_leaves_no_fusion_either(
     assert len(bench.session.results()) == 2
 
 
-def test_keep_finds_no_domains_again_that_have_settled(live, opened, bench, qtbot, monkeypatch):
-    from napari_stomics.methods.domains import gmm
-
-    calls = []
-    real = gmm.find_domains
-
-    def counted(*args):
-        calls.append(args[1].n_domains)
-        return real(*args)
-
-    monkeypatch.setattr(gmm, "find_domains", counted)
-    live.sliders.count.slider.setValue(4)
-    settled(opened, bench, qtbot)
-    live.keep()
-    finish(qtbot, bench)
-    assert calls == [4]
-    found = opened.choice.result
-    assert found.embedding == bench.session.results()[0].key
-    assert np.isfinite(found.stability).all()
-
-
 def test_a_study_that_is_saved_or_swapped_meanwhile_gets_nothing(live, bench, viewer, qtbot):
     live.keep()
     bench.session.begin_save()
@@ -255,16 +234,6 @@ def test_changed_parameters_are_told_and_keep_keeps_what_is_shown(live, opened, 
     live.keep()
     finish(qtbot, bench)
     assert bench.session.results()[1].step["params"]["prior"] == 3.0
-
-
-def test_keep_waits_for_a_save(live, bench, viewer):
-    bench.session.begin_save()
-    live.keep()
-    assert "being saved" in live.problem.toPlainText()
-    assert not live.is_keeping
-    assert tagged(viewer, role="live")
-    bench.session.end_save(None)
-    live.drop()
 
 
 def test_sections_fused_together_have_one_set_of_domains(opened, bench, viewer, qtbot):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from napari_stomics.core.errors import UserError
 from napari_stomics.data.build import ImageSource, make_section
 from napari_stomics.data.readers import _common as common
+from napari_stomics.data.readers import _modalities as modalities
 from napari_stomics.data.readers._pitch import VISIUM_SPOT_UM, fit_visium, is_hexagonal
 from napari_stomics.data.readers.images import read_image
 
@@ -19,14 +20,11 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from spatialdata import SpatialData
 
-_POSITION_KEYS = ("spatial", "X_spatial", "spatial_um", "coords")
-
 
 @dataclass(frozen=True)
 class Placed:
-    """Positions of a table in micrometres, and how they were scaled."""
+    """How positions become micrometres, and the radius of a spot in these."""
 
-    xy: NDArray[np.float64]
     um_per_unit: float
     radius: float
 
@@ -78,13 +76,15 @@ def read(
     if section is not None:
         tables = _one_section(tables, section, section_key)
     first, xy = _positions(tables, spatial_key, path)
-    tables = _among(tables, first, path)
-    tables, xy = _placed_only(tables, first, xy, path)
+    spots, xy = modalities.further_spots(tables, first, xy, spatial_key)
+    tables = modalities.among(tables, first, spots, path)
+    tables, spots, xy = _placed_only(tables, spots, xy, path)
     if flip_y:
         xy = np.column_stack([xy[:, 0], xy[:, 1].max() - xy[:, 1]])
-    first = next(iter(tables.values())) if first is None else tables[first]
+    first = tables[first]
     library = _library(first)
-    placed = _place(first, library, xy, common.checked_scale(um_per_px), spot_diameter_um, path)
+    own = xy[: first.n_obs]
+    placed = _place(first, library, own, common.checked_scale(um_per_px), spot_diameter_um, path)
     images = {} if flip_y else _images(first, library, placed.um_per_unit, path)
     for table in tables.values():
         common.unique_names(table)
@@ -97,7 +97,8 @@ def read(
     return make_section(
         name,
         images=images,
-        coordinates=placed.xy,
+        coordinates=xy * placed.um_per_unit,
+        ids=spots if len(spots) > first.n_obs else None,
         radius=placed.radius,
         tables=tables,
         annotation=annotation,
@@ -116,7 +117,7 @@ def inspect(path: Path) -> dict[str, Any]:
         spots = _n_names(next(iter(groups.values()))["obs"])
         columns = sorted({c for g in (file, *groups.values()) for c in g["obs"]} - {"_index"})
         holders = (file, *groups.values())
-        placed = any("obsm" in g and _key(g["obsm"], None) for g in holders)
+        placed = any("obsm" in g and modalities.position_key(g["obsm"], None) for g in holders)
         told = [g["uns"]["um_per_px"][()] for g in holders if "um_per_px" in g.get("uns", {})]
         units = any("spatial_units" in g.get("uns", {}) for g in holders)
     found_later = units or {"array_row", "array_col"} <= set(columns)
@@ -145,7 +146,7 @@ def _read_file(path: Path, modality: str | None) -> dict[str, AnnData]:
     import anndata
 
     if path.suffix.lower() == ".h5mu":
-        return _read_h5mu(path)
+        return modalities.read_h5mu(path)
     with common.reading(path, "an AnnData file (.h5ad)"):
         table = anndata.read_h5ad(path)
         if table.n_obs == 0:
@@ -153,29 +154,6 @@ def _read_file(path: Path, modality: str | None) -> dict[str, AnnData]:
     if "feature_types" in table.var and table.var["feature_types"].nunique() > 1:
         return common.split_by_modality(table, modality)
     return {modality or "rna": table}
-
-
-def _read_h5mu(path: Path) -> dict[str, AnnData]:
-    import warnings
-
-    import mudata
-
-    with common.reading(path, "a MuData file (.h5mu)"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        bundle = mudata.read_h5mu(path)
-    tables = dict(bundle.mod)
-    first = max(tables.values(), key=lambda table: table.n_obs)
-    spots = first.obs_names
-    for key in bundle.obsm:
-        if key in _POSITION_KEYS:
-            rows = bundle.obs_names.get_indexer(spots)
-            first.obsm[key] = np.asarray(bundle.obsm[key])[rows]
-    for key, value in bundle.uns.items():
-        first.uns.setdefault(key, value)
-    for column in bundle.obs:
-        if ":" not in column and column not in first.obs:
-            first.obs[column] = bundle.obs[column].reindex(spots).to_numpy()
-    return tables
 
 
 def _one_section(tables: dict[str, AnnData], section: str, key: str | None) -> dict[str, AnnData]:
@@ -193,38 +171,12 @@ def _one_section(tables: dict[str, AnnData], section: str, key: str | None) -> d
     return {m: t[t.obs_names.isin(names)].copy() for m, t in tables.items()}
 
 
-def _among(tables: dict[str, AnnData], first: str | None, path: Path) -> dict[str, AnnData]:
-    """Keep the spots of the table that holds the positions, in its order."""
-    if first is None or len(tables) == 1:
-        return tables
-    spots = tables[first].obs_names
-    out: dict[str, AnnData] = {}
-    for modality, table in tables.items():
-        shared = table.obs_names.isin(spots)
-        if not shared.any():
-            raise UserError(
-                f"The modalities {first!r} and {modality!r} of {path.name} share no spot.",
-                "They are different sections: save each as .h5ad and add them one by one.",
-            )
-        if not shared.all():
-            left = int((~shared).sum())
-            common.warn(f"Left out {left} spots of {modality!r}: they have no position.")
-        if not table.obs_names.equals(spots):
-            table = table[spots[spots.isin(table.obs_names)]].copy()
-        out[modality] = table
-    return out
-
-
-def _key(obsm: Any, given: str | None) -> str | None:
-    return next((k for k in ([given] if given else _POSITION_KEYS) if k in obsm), None)
-
-
 def _positions(
     tables: dict[str, AnnData], given: str | None, path: Path
-) -> tuple[str | None, NDArray[np.float64]]:
+) -> tuple[str, NDArray[np.float64]]:
     """Return the modality that holds the positions, and these (x, y) in the file's units."""
     for modality, table in tables.items():
-        key = _key(table.obsm, given)
+        key = modalities.position_key(table.obsm, given)
         if key is not None:
             with common.reading(path, "positions"):
                 xy = np.asarray(table.obsm[key], dtype=np.float64)
@@ -250,16 +202,16 @@ def _positions(
 
 
 def _placed_only(
-    tables: dict[str, AnnData], first: str | None, xy: NDArray[np.float64], path: Path
-) -> tuple[dict[str, AnnData], NDArray[np.float64]]:
+    tables: dict[str, AnnData], spots: Any, xy: NDArray[np.float64], path: Path
+) -> tuple[dict[str, AnnData], Any, NDArray[np.float64]]:
     good = np.isfinite(xy).all(axis=1)
     if not good.any():
         raise UserError(f"No position in {path.name} is a number.", "Check obsm['spatial'].")
     if good.all():
-        return tables, xy
+        return tables, spots, xy
     common.warn(f"{int((~good).sum())} spots have no position and were left out.")
-    spots = tables[first or next(iter(tables))].obs_names[good]
-    return {m: t[t.obs_names.isin(spots)].copy() for m, t in tables.items()}, xy[good]
+    spots = spots[good]
+    return {m: t[t.obs_names.isin(spots)].copy() for m, t in tables.items()}, spots, xy[good]
 
 
 def _library(table: AnnData) -> dict[str, Any]:
@@ -310,7 +262,7 @@ def _place(
         diameter_um = float(factors["bin_size_um"])
     if diameter_um is None:
         diameter_um = 0.5 * common.median_spacing(xy) * scale
-    return Placed(xy * scale, scale, diameter_um / 2)
+    return Placed(scale, diameter_um / 2)
 
 
 def _told(table: AnnData) -> float | None:

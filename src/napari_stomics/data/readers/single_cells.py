@@ -64,7 +64,7 @@ def holds_cells_only(path: str | Path) -> bool:
     """Whether a file is a table of cells without positions; nothing but its structure is read."""
     import h5py
 
-    from napari_stomics.data.readers.anndata_files import _POSITION_KEYS
+    from napari_stomics.data.readers._modalities import POSITION_KEYS
 
     path = Path(path)
     if path.suffix.lower() not in (".h5ad", ".h5mu") or not path.is_file():
@@ -73,7 +73,7 @@ def holds_cells_only(path: str | Path) -> bool:
         with h5py.File(path) as file:
             groups = [file["mod"][k] for k in file["mod"]] if "mod" in file else []
             holders = [file, *groups]
-            placed = any(k in h.get("obsm", {}) for h in holders for k in _POSITION_KEYS)
+            placed = any(k in h.get("obsm", {}) for h in holders for k in POSITION_KEYS)
             axes = (("x", "y"), ("X", "Y"), ("x_centroid", "y_centroid"), ("center_x", "center_y"))
             columns = [set(h["obs"]) for h in holders if "obs" in h and hasattr(h["obs"], "keys")]
             placed |= any(set(pair) <= c for pair in axes for c in columns)
