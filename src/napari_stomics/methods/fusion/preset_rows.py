@@ -105,10 +105,11 @@ ROWS: tuple[dict[str, Any], ...] = (
         "name": "muse",
         "method": "fusion/image-expression",
         "title": "MUSE",
-        "summary": "Self-supervised autoencoder of image features and expression, spot by spot: "
-        "no averaging over neighbours. Pseudo-labels come from k-means rather than PhenoGraph.",
+        "summary": "Self-supervised autoencoder of image features and expression. Unlike MUSE, "
+        "which looks at each spot by itself, inputs are averaged over neighbours in space by the "
+        "automatic number of steps, and pseudo-labels come from k-means rather than PhenoGraph.",
         "reference": "Bao et al. 2022, Nat Biotechnol 40:1200",
-        "params": {"steps": 0},
+        "params": {"steps": None},
     },
     {
         "name": "cellpie",
