@@ -21,7 +21,7 @@ from napari_stomics.methods.fusion.result import finish
 Array = NDArray[Any]
 Floats = NDArray[np.floating[Any]]
 
-_WARD_SPOTS = 2_500
+_WARD_SPOTS = 2_000
 _ITERATIONS = 300
 _ITERATIONS_AT_A_TIME = 10
 _ROUNDS = 20
@@ -160,7 +160,7 @@ def _posteriors(prepared: Prepared, params: LateParams, ctx: JobContext) -> list
 
 
 def likely_count(x: Floats, seed: int = 0, ctx: JobContext | None = None) -> int:
-    """Return the number of clusters, up to 12, of lowest BIC on at most 2,500 spots."""
+    """Return the number of clusters, up to 12, of lowest BIC on at most 2,000 spots."""
     ctx = ctx or JobContext()
     some = _sample(x, seed)
     scores = []
@@ -178,7 +178,7 @@ def _sample(x: Floats, seed: int) -> Floats:
 
 
 def ward_tree(x: Floats) -> Array:
-    """Ward's tree of at most 2,500 spots, as scipy writes it."""
+    """Ward's tree of at most 2,000 spots, as scipy writes it."""
     from scipy.cluster.hierarchy import linkage
 
     return np.asarray(linkage(x, "ward"))
@@ -200,7 +200,7 @@ def fit_clusters(
     count
         Number of clusters.
     seed
-        Seed of the choice of the 2,500 spots on which Ward's tree is built beyond that many.
+        Seed of the choice of the 2,000 spots on which Ward's tree is built beyond that many.
     tree
         Ward's tree of these spots, where it is there already.
     ctx

@@ -86,11 +86,13 @@ def tables_of(
     for i, block in enumerate(blocks):
         ctx.step(0.5 + 0.5 * i / len(blocks), f"Features of {block.name}")
         near = graph if len(block.rows) == inputs.n else graph[block.rows][:, block.rows]
-        out.append(_table(block, inputs.of[block.rows], near, params))
+        out.append(_table(block, inputs.of[block.rows], near, params, ctx))
     return tuple(out), graph
 
 
-def _table(block: Block, of: NDArray[np.intp], graph: Any, params: PreparationParams) -> Table:
+def _table(
+    block: Block, of: NDArray[np.intp], graph: Any, params: PreparationParams, ctx: JobContext
+) -> Table:
     from scipy import sparse
 
     if block.kind == "embedding" and np.min(np.asarray(block.x)) < 0:
@@ -102,12 +104,15 @@ def _table(block: Block, of: NDArray[np.intp], graph: Any, params: PreparationPa
     # A centred log-ratio is negative for half of the proteins: their log of shares is not.
     taken = replace(block, kind="rna") if block.kind == "protein" else block
     found = features_of(taken, of, graph, params)
+    ctx.step()
     x: Any = found.x
     if hasattr(x, "indptr"):
         x = x.tocsr()
         # Only a column without gaps has a least value above zero, so each entry is stored.
         least = np.asarray(x.min(axis=0).todense(), np.float64).ravel()
+        ctx.step()
         x.data = np.maximum(x.data - least[x.indices], 0).astype(np.float32)
+        ctx.step()
         x = sparse.csr_array(x @ sparse.diags_array(found.factor))
         x.eliminate_zeros()
         energy = float((x.data.astype(np.float64) ** 2).sum()) / x.shape[0]

@@ -29,13 +29,14 @@ ROWS: tuple[dict[str, Any], ...] = (
         "title": "SpatialGlue",
         "summary": "Dual attention with the published graphs (3 neighbours in space, 20 in "
         "features) and width. Any number of modalities; a larger learning rate than published, "
-        "and the training stops once it has settled.",
+        "the training stops once it has settled, and the ten leading axes of what it rebuilds are "
+        "kept rather than the whole latent.",
         "reference": "Long et al. 2024, Nat Methods 21:1658",
         "params": {
             "neighbours": 3,
             "hops": 1,
             "n_latent": 64,
-            "n_output": 20,
+            "n_output": 10,
             "epochs": 600,
             "learning_rate": 2e-3,
         },
@@ -105,10 +106,11 @@ ROWS: tuple[dict[str, Any], ...] = (
         "name": "muse",
         "method": "fusion/image-expression",
         "title": "MUSE",
-        "summary": "Self-supervised autoencoder of image features and expression, spot by spot: "
-        "no averaging over neighbours. Pseudo-labels come from k-means rather than PhenoGraph.",
+        "summary": "Self-supervised autoencoder of image features and expression. Unlike MUSE, "
+        "which looks at each spot by itself, inputs are averaged over neighbours in space by the "
+        "automatic number of steps, and pseudo-labels come from k-means rather than PhenoGraph.",
         "reference": "Bao et al. 2022, Nat Biotechnol 40:1200",
-        "params": {"steps": 0},
+        "params": {"steps": None},
     },
     {
         "name": "cellpie",

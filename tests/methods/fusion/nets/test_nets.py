@@ -178,3 +178,25 @@ def test_without_an_image_the_graph_is_of_space_alone_and_that_is_said():
     said: list[str] = []
     run("fusion/image-graph", chosen(tissue()[0], "rna"), JobContext(on_warning=said.append))
     assert "space alone" in said[0]
+
+
+def test_inputs_are_averaged_by_the_automatic_steps_where_none_are_given():
+    from napari_stomics.methods.fusion.blocks import choose_steps
+    from napari_stomics.methods.fusion.preparation import prepare
+
+    key = "fusion/image-expression"
+    out = run(key, steps=None)
+    wanted = choose_steps(prepare(inputs_for(key), spec_of(key).params(**SHORT)))
+    assert out.settings["steps"] == wanted > 0
+    np.testing.assert_array_equal(out.values, run(key, steps=wanted).values)
+    assert not np.allclose(out.values, run(key, steps=0).values, atol=1e-3)
+
+
+def test_the_preset_of_a_method_blind_to_space_looks_at_neighbours():
+    from napari_stomics.core.registry import registry
+
+    spec = registry().get("fusion/muse")
+    inputs, labels = tissue(effect=0.2)
+    pair = chosen(inputs, "rna", "protein")
+    blind = spec.run(pair, spec.params(steps=0), hushed())
+    assert ari(spec.run(pair, spec.params(), hushed()).values, labels) > ari(blind.values, labels)

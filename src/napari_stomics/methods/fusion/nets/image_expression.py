@@ -12,6 +12,7 @@ from napari_stomics.core.fusion import Embedding, FusionInputs
 from napari_stomics.core.jobs import JobContext, limited_threads
 from napari_stomics.core.params import param
 from napari_stomics.core.registry import method
+from napari_stomics.methods.fusion.blocks import choose_steps
 from napari_stomics.methods.fusion.graph import diffuse, walk
 from napari_stomics.methods.fusion.nets._clusters import k_means, triplets
 from napari_stomics.methods.fusion.nets._output import embedding_of, kept_noise
@@ -42,11 +43,12 @@ class ImageExpressionParams(NetParams):
         5e-3, "Weight decay", "Pull of the weights towards zero.", advanced=True, log=True, ge=0,
         le=1.0,
     )  # fmt: skip
-    steps: int = param(
+    steps: int | None = param(
         3,
         "Diffusion steps",
         "Averagings of the components over spatial neighbours before they enter; 0 looks at each "
-        "spot by itself, as the published method does.",
+        "spot by itself, as the published method does. Unticked: the number that predicts spots "
+        "from the others best.",
         ge=0,
         le=50,
     )
@@ -117,19 +119,24 @@ def fuse_image_expression(
             "Add a second modality, such as the H&E image.",
         )
     with limited_threads(1):
-        net = _ImageExpression(prepared, params, ctx)
+        steps = choose_steps(prepared) if params.steps is None else params.steps
+        net = _ImageExpression(prepared, steps, params, ctx)
         done = train(net.weights, net.loss, params, ctx.part(0.2, 1.0), net.warm_up)
         with torch.no_grad():
             guesses = net.rebuild(net.encode()[0])
         rebuilt = {i: part.numpy() for i, part in enumerate(guesses)}
-        kept = kept_noise(walk(prepared.graph), params.steps)
-        return embedding_of(inputs, prepared, params, rebuilt, done, ctx, kept=kept)
+        kept = kept_noise(walk(prepared.graph), steps)
+        return embedding_of(
+            inputs, prepared, params, rebuilt, done, ctx, kept=kept, settings={"steps": steps}
+        )
 
 
 class _ImageExpression:
     """Encoders, a joint latent, decoders, and the pseudo-labels of each modality."""
 
-    def __init__(self, prepared: Prepared, params: ImageExpressionParams, ctx: JobContext) -> None:
+    def __init__(
+        self, prepared: Prepared, steps: int, params: ImageExpressionParams, ctx: JobContext
+    ) -> None:
         import torch
 
         self.params, self.ctx = params, ctx
@@ -142,7 +149,7 @@ class _ImageExpression:
         # The target is what was measured: a network that rebuilds averages also learns the
         # noise that they share.
         self.truth = [torch.from_numpy(x) for x in unit_energy(prepared)]
-        for i, x in enumerate(unit_energy(_smoothed(prepared, params.steps))):
+        for i, x in enumerate(unit_energy(_smoothed(prepared, steps))):
             here = prepared.present[:, i]
             self.x.append(torch.from_numpy(x))
             self.rows.append(share(here))
