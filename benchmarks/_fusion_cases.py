@@ -124,14 +124,14 @@ def domains(inputs: Any, values: Any, labels: Any, seed: int = 0, **params: Any)
     """Cluster an embedding into the true number of domains, or as the parameters say."""
     from napari_stomics.core.fusion import EmbeddingInputs
     from napari_stomics.core.jobs import JobContext
-    from napari_stomics.methods.domains.gmm import GaussianMixtureParams, find_domains
+    from napari_stomics.methods.domains.gmm import DomainsParams, find_domains
 
     k = len(set(labels) - {""})
     taken = EmbeddingInputs(
         inputs.sections[0], inputs.ids, values, inputs.coordinates, labels, inputs.sections,
         inputs.of,
     )  # fmt: skip
-    chosen = GaussianMixtureParams(**{"n_domains": k, "seed": seed, **params})
+    chosen = DomainsParams(**{"n_domains": k, "seed": seed, **params})
     return find_domains(taken, chosen, JobContext(on_warning=lambda text: None))
 
 

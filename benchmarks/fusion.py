@@ -114,7 +114,7 @@ def slider(n: int) -> dict[str, float]:
     from dataclasses import replace
 
     from napari_stomics.core.fusion import EmbeddingInputs
-    from napari_stomics.methods.domains.gmm import GaussianMixtureParams, repaint
+    from napari_stomics.methods.domains.gmm import DomainsParams, repaint
     from napari_stomics.methods.fusion.blocks import fuse_prepared
     from napari_stomics.methods.fusion.preparation import PreparationParams, prepare
 
@@ -122,7 +122,7 @@ def slider(n: int) -> dict[str, float]:
     start = time.perf_counter()
     prepared = prepare(inputs, PreparationParams())
     prepared_s = time.perf_counter() - start
-    params, before, seconds = GaussianMixtureParams(n_domains=7), None, []
+    params, before, seconds = DomainsParams(n_domains=7), None, []
     fused = fuse_prepared(prepared, 2, {"a": 1.0, "b": 1.0})
     taken = EmbeddingInputs("s", inputs.ids, fused.values, inputs.coordinates, labels)
     start = time.perf_counter()
@@ -179,7 +179,7 @@ def million() -> dict[str, float]:
     """A million bins from components to domains."""
     from napari_stomics.core.fusion import EmbeddingInputs
     from napari_stomics.core.jobs import JobContext
-    from napari_stomics.methods.domains.gmm import GaussianMixtureParams, find_domains
+    from napari_stomics.methods.domains.gmm import DomainsParams, find_domains
     from napari_stomics.methods.fusion.blocks import fuse_prepared
     from napari_stomics.methods.fusion.preparation import PreparationParams, prepare
 
@@ -188,7 +188,7 @@ def million() -> dict[str, float]:
     prepared = prepare(inputs, PreparationParams())
     fused = fuse_prepared(prepared)
     taken = EmbeddingInputs("s", inputs.ids, fused.values, inputs.coordinates, labels)
-    found = find_domains(taken, GaussianMixtureParams(n_domains=7), JobContext())
+    found = find_domains(taken, DomainsParams(n_domains=7), JobContext())
     return {
         "seconds": round(time.perf_counter() - start, 2),
         "ari": round(found.ari, 4),

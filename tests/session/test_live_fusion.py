@@ -7,7 +7,7 @@ import pytest
 
 from napari_stomics.core.errors import UserError
 from napari_stomics.data.fusion import FusionRefs, collect_fusion
-from napari_stomics.methods.domains.gmm import GaussianMixtureParams, find_domains
+from napari_stomics.methods.domains.gmm import DomainsParams, find_domains
 from napari_stomics.methods.fusion import preparation
 from napari_stomics.methods.fusion.smooth import SmoothParams, fuse_smooth
 from napari_stomics.session.live_fusion import LiveChoice, LiveFusion, resized
@@ -30,7 +30,7 @@ def test_settled_answers_are_those_of_the_methods(inputs):
     fused = fuse_smooth(inputs, SmoothParams(steps=3, weights="rna=0.2, protein=0.8"), hushed())
     assert answer.weights == pytest.approx(dict(fused.weights))
     embedding = live(inputs)._embedding(fused.values)
-    found = find_domains(embedding, GaussianMixtureParams(n_domains=4, members=3), hushed())
+    found = find_domains(embedding, DomainsParams(n_domains=4, members=3), hushed())
     assert (answer.domains.labels == found.labels).all()
     assert not answer.quick
 
@@ -46,7 +46,7 @@ def test_sections_are_corrected_as_the_method_does():
         fused = fuse_smooth(both, params, hushed())
         made = LiveFusion(both, params, {"members": 3})
         answer = made.answer(LiveChoice(2, None, 3), hushed(), quick=False)
-        ours = GaussianMixtureParams(n_domains=3, members=3)
+        ours = DomainsParams(n_domains=3, members=3)
         found = find_domains(made._embedding(fused.values), ours, hushed())
         assert (answer.domains.labels == found.labels).all()
         assert np.allclose(answer.domains.probabilities, found.probabilities)
@@ -58,7 +58,7 @@ def test_settled_domains_are_judged_by_the_annotation_of_who_asks(inputs):
     from dataclasses import replace
 
     made = live(inputs)
-    params = GaussianMixtureParams(n_domains=3, members=3)
+    params = DomainsParams(n_domains=3, members=3)
     fused = fuse_smooth(inputs, SmoothParams(steps=2), hushed())
     plain = made._embedding(fused.values)
     first = made.find(plain, params, hushed())

@@ -18,7 +18,7 @@ from napari_stomics.core.jobs import JobContext, limited_threads
 
 if TYPE_CHECKING:
     from napari_stomics.core.fusion import Domains
-    from napari_stomics.methods.domains.gmm import GaussianMixtureParams
+    from napari_stomics.methods.domains.gmm import DomainsParams
     from napari_stomics.methods.fusion.blocks import Fused
     from napari_stomics.methods.fusion.preparation import Prepared
     from napari_stomics.methods.fusion.smooth import SmoothParams
@@ -132,7 +132,7 @@ class LiveFusion:
             If the modalities cannot be fused, the weights are all zero, or there are
             too few spots for the number of domains.
         """
-        from napari_stomics.methods.domains.gmm import GaussianMixtureParams, repaint
+        from napari_stomics.methods.domains.gmm import DomainsParams, repaint
         from napari_stomics.methods.fusion.batch import correct_batches
         from napari_stomics.methods.fusion.blocks import fuse_prepared, read_weights
         from napari_stomics.methods.fusion.preparation import prepare
@@ -159,7 +159,7 @@ class LiveFusion:
 
         fused = self._fused.get(f"{steps} {text}", fuse)
         ctx.step(0.85, "Clustering")
-        params = GaussianMixtureParams(**{**self.domain_params, "n_domains": choice.n_domains})
+        params = DomainsParams(**{**self.domain_params, "n_domains": choice.n_domains})
         embedding = self._embedding(fused.values)
         with limited_threads(1):
             if quick:
@@ -169,9 +169,7 @@ class LiveFusion:
                 domains = self.find(embedding, params, ctx.part(0.85, 1.0))
         return LiveAnswer(choice, fused.steps, fused.weights, domains, quick)
 
-    def find(
-        self, embedding: EmbeddingInputs, params: GaussianMixtureParams, ctx: JobContext
-    ) -> Domains:
+    def find(self, embedding: EmbeddingInputs, params: DomainsParams, ctx: JobContext) -> Domains:
         """Find domains as the method does; those of an equal embedding are not found again.
 
         Where another thread is finding them already its answer is waited for.

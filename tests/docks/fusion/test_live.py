@@ -39,7 +39,7 @@ def test_a_slider_repaints_what_the_methods_find_by_themselves(live, opened, ben
 def test_under_a_moving_slider_it_paints_one_run_from_the_domains_before(
     live, bench, viewer, qtbot
 ):
-    from napari_stomics.methods.domains.gmm import GaussianMixtureParams, repaint
+    from napari_stomics.methods.domains.gmm import DomainsParams, repaint
 
     live._rests.setInterval(100_000)
     before = live.answer.domains
@@ -47,7 +47,7 @@ def test_under_a_moving_slider_it_paints_one_run_from_the_domains_before(
     qtbot.waitUntil(lambda: live.answer.steps == 6, timeout=60_000)
     assert live.answer.quick
     embedding = live._live._embedding(fused_with(live, 6))
-    params = GaussianMixtureParams(n_domains=3, members=3)
+    params = DomainsParams(n_domains=3, members=3)
     assert (shown_labels(viewer) == repaint(embedding, params, before).labels).all()
     assert "quick look" in live.told.text()
 

@@ -8,7 +8,7 @@ from napari_stomics.core.errors import JobCancelled, UserError
 from napari_stomics.core.fusion import EmbeddingInputs
 from napari_stomics.core.jobs import JobContext, limited_threads
 from napari_stomics.methods.domains.gaussian import fit_mixture, fit_spatial, ward_cuts
-from napari_stomics.methods.domains.gmm import GaussianMixtureParams, find_domains, repaint
+from napari_stomics.methods.domains.gmm import DomainsParams, find_domains, repaint
 from napari_stomics.methods.domains.members import consensus
 from napari_stomics.methods.domains.spaces import join_smallest, majority, space_of
 from tests.small import hushed
@@ -26,7 +26,7 @@ def _inputs(spread: float, labels: bool = True, seed: int = 0) -> EmbeddingInput
 
 
 def _run(inputs, **params):
-    return find_domains(inputs, GaussianMixtureParams(**{"n_domains": 3, **params}), hushed())
+    return find_domains(inputs, DomainsParams(**{"n_domains": 3, **params}), hushed())
 
 
 @pytest.mark.parametrize("clustering", ["mixture", "kmeans"])
@@ -100,12 +100,12 @@ def test_a_slider_starts_from_the_domains_painted_before_and_keeps_their_names()
         labels=np.array([renamed[name] for name in before.labels], object),
         names=tuple(renamed.values()),
     )
-    params = GaussianMixtureParams(n_domains=3)
+    params = DomainsParams(n_domains=3)
     moved = replace(inputs, values=inputs.values + 0.1)
     after = repaint(moved, params, before)
     assert (after.labels == before.labels).mean() > 0.95
     assert set(after.names) == set(before.names)
-    more = repaint(moved, GaussianMixtureParams(n_domains=4), before)
+    more = repaint(moved, DomainsParams(n_domains=4), before)
     assert len(set(more.names)) == 4
     assert set(before.names) < set(more.names)
     assert repaint(inputs, params).ari > 0.9
@@ -199,7 +199,7 @@ def test_noise_under_a_strong_prior_says_how_many_domains_it_has():
     heard = []
     found = find_domains(
         noise,
-        GaussianMixtureParams(n_domains=6, prior=50.0, members=4),
+        DomainsParams(n_domains=6, prior=50.0, members=4),
         JobContext(on_warning=heard.append),
     )
     held = len(set(found.labels))
@@ -218,7 +218,7 @@ def test_too_few_spots_are_refused():
     with pytest.raises(UserError, match="too few"):
         _run(few)
     with pytest.raises(UserError, match="too few"):
-        repaint(_inputs(1.0), GaussianMixtureParams(n_domains=100))
+        repaint(_inputs(1.0), DomainsParams(n_domains=100))
 
 
 @pytest.mark.parametrize(
@@ -237,9 +237,9 @@ def test_an_embedding_that_cannot_be_clustered_is_refused(values, said):
 
 def test_one_domain_is_no_answer():
     with pytest.raises(ValueError, match="2 or more"):
-        GaussianMixtureParams(n_domains=1)
+        DomainsParams(n_domains=1)
 
 
 def test_it_stops_when_cancelled():
     with pytest.raises(JobCancelled):
-        find_domains(_inputs(1.0), GaussianMixtureParams(), JobContext(is_cancelled=lambda: True))
+        find_domains(_inputs(1.0), DomainsParams(), JobContext(is_cancelled=lambda: True))

@@ -9,7 +9,7 @@ from napari_stomics.core.errors import JobCancelled
 from napari_stomics.core.fusion import EmbeddingInputs
 from napari_stomics.core.jobs import JobContext
 from napari_stomics.methods.domains.gaussian import fit_spatial
-from napari_stomics.methods.domains.gmm import GaussianMixtureParams, find_domains
+from napari_stomics.methods.domains.gmm import DomainsParams, find_domains
 from napari_stomics.methods.domains.members import likeliest_start, settings
 from napari_stomics.methods.domains.split_merge import split_and_merge
 from napari_stomics.metrics.clustering import adjusted_rand_index
@@ -75,8 +75,7 @@ def test_other_seeds_find_the_same_domains():
     ids = np.arange(900).astype(str).astype(object)
     inputs = EmbeddingInputs("s", ids, values, xy, layer.astype(str).astype(object))
     found = [
-        find_domains(inputs, GaussianMixtureParams(n_domains=5, seed=seed), hushed())
-        for seed in range(3)
+        find_domains(inputs, DomainsParams(n_domains=5, seed=seed), hushed()) for seed in range(3)
     ]
     for a, b in combinations(found, 2):
         assert adjusted_rand_index(a.labels, b.labels) > 0.95

@@ -8,7 +8,7 @@ import pytest
 from napari_stomics.core.errors import JobCancelled
 from napari_stomics.core.fusion import Block, EmbeddingInputs, FusionInputs
 from napari_stomics.core.jobs import JobContext
-from napari_stomics.methods.domains.gmm import GaussianMixtureParams, find_domains
+from napari_stomics.methods.domains.gmm import DomainsParams, find_domains
 from napari_stomics.methods.fusion.blocks import automatic_weights
 from napari_stomics.methods.fusion.clarity import clarity
 from napari_stomics.methods.fusion.graph import coordinate_graph
@@ -94,7 +94,7 @@ def test_a_modality_that_follows_no_domain_does_no_harm(other):
             taken = EmbeddingInputs(
                 "s", part.ids, values, part.coordinates, _LAYER.astype(str).astype(object)
             )
-            params = GaussianMixtureParams(n_domains=5, members=4)
+            params = DomainsParams(n_domains=5, members=4)
             found[key] = find_domains(taken, params, hushed()).ari
         assert found["a"] > 0.8
         assert found["both"] > found["a"] - 0.02

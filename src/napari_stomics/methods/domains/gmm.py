@@ -30,7 +30,7 @@ _FULL = 20_000
 """Spots up to which all runs of the consensus are made; beyond, fewer in proportion."""
 
 
-class GaussianMixtureParams(Params):
+class DomainsParams(Params):
     """Parameters of the domains."""
 
     n_domains: int = param(
@@ -107,15 +107,13 @@ class GaussianMixtureParams(Params):
     title="Spatial domains",
     summary="Clusters an embedding by a mixture of Gaussians with one covariance, started from "
     "Ward's clusters, with a spatial prior; the consensus of runs under neighbouring settings.",
-    params=GaussianMixtureParams,
+    params=DomainsParams,
     inputs=EmbeddingInputs,
     result=Domains,
     reference="Fraley and Raftery 2002, J Am Stat Assoc 97:611; Besag 1986, J R Stat Soc B "
     "48:259; Strehl and Ghosh 2002, J Mach Learn Res 3:583",
 )
-def find_domains(
-    inputs: EmbeddingInputs, params: GaussianMixtureParams, ctx: JobContext
-) -> Domains:
+def find_domains(inputs: EmbeddingInputs, params: DomainsParams, ctx: JobContext) -> Domains:
     """Find domains and say per spot how sure they are.
 
     Raises
@@ -163,7 +161,7 @@ def find_domains(
 
 def repaint(
     inputs: EmbeddingInputs,
-    params: GaussianMixtureParams,
+    params: DomainsParams,
     before: Domains | None = None,
     ctx: JobContext | None = None,
 ) -> Domains:
@@ -212,12 +210,12 @@ def _check_number(n: int, k: int) -> None:
         )
 
 
-def _prior(params: GaussianMixtureParams) -> float:
+def _prior(params: DomainsParams) -> float:
     return params.prior if params.refinement == "prior" and params.n_neighbours else 0.0
 
 
 def _runs(
-    space: Space, k: int, params: GaussianMixtureParams, ctx: JobContext
+    space: Space, k: int, params: DomainsParams, ctx: JobContext
 ) -> tuple[list[Floats], bool]:
     count = max(1, min(params.members, int(params.members * _FULL / space.n)))
     runs, settled = [], True
@@ -247,7 +245,7 @@ def _rerun_ari(runs: list[Floats], k: int, seed: int, ctx: JobContext) -> float:
     return float(np.median(found))
 
 
-def _refined(probabilities: Floats, space: Space, params: GaussianMixtureParams) -> Floats:
+def _refined(probabilities: Floats, space: Space, params: DomainsParams) -> Floats:
     """Give spots that the vote moves the mean posterior of their neighbours."""
     vote = params.refinement == "majority" or (
         params.clustering == "leiden" and params.refinement == "prior"
