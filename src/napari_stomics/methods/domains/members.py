@@ -30,6 +30,7 @@ _STARTS = 6
 _SPOTS = 2000
 _TREE = 1000
 _LARGE = 20_000
+_PARTITION = 0.51
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,11 @@ def run_member(
         begun: Any = start
     else:
         begun = likeliest_start(x, k, rng, ctx, spherical, starts, start).posterior(x)
-    model, soft = fit_spatial(x, begun, ctx, iterations=5 if few else 200, **field)
+    most = 5 if few else 200
+    model, soft = fit_spatial(x, begun, ctx, iterations=most, **field)
+    if len(np.unique(soft.argmax(axis=1))) < k:
+        # The prior wiped a small domain out: better a ragged one than none.
+        model, soft = fit_spatial(x, begun, ctx, iterations=most, spherical=spherical)
     return soft, model.converged
 
 
@@ -179,6 +184,9 @@ def consensus(members: list[Floats], k: int, seed: int = 0) -> tuple[Floats, Flo
         total += member @ share
         agree += np.eye(k)[share.argmax(axis=1)][member.argmax(axis=1)]
     total /= total.sum(axis=1, keepdims=True)
+    if len(np.unique(total.argmax(axis=1))) < len(np.unique(codes)):
+        # Where the runs agree little, a mean of posteriors can leave a domain without a spot.
+        total = _PARTITION * hard + (1 - _PARTITION) * total
     rows = np.arange(len(hard))
     return total, agree[rows, total.argmax(axis=1)] / len(members)
 

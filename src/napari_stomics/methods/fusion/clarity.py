@@ -14,7 +14,7 @@ from napari_stomics.methods.fusion.graph import diffuse, region, walk
 Floats = NDArray[np.floating[Any]]
 
 _GROUPS = (3, 4, 5, 6)
-_STEPS = 3
+_STEPS = (0, 1, 3)
 _SPOTS = 2000
 _LEAST_EVEN = 0.5
 
@@ -22,8 +22,9 @@ _LEAST_EVEN = 0.5
 def clarity(scores: Floats, graph: Any, seed: int = 0, ctx: JobContext | None = None) -> float:
     """Return the share of the information in a group's name that a spot's values give.
 
-    Mixtures of a few numbers of groups are fitted to the scores after some steps in
-    space; per number the posterior's entropy, as a share of that of the groups'
+    Mixtures of a few numbers of groups are fitted to the scores, as they are and after
+    some steps in space, and what is clearest counts; per number the entropy of the
+    posterior, as a share of that of the groups'
     sizes, is what stays open (the normalised entropy criterion, Celeux and Soromenho
     1996, J Classif 13:195). Domains with borders leave next to nothing open; smooth
     gradients can be cut anywhere, and noise everywhere, so that they leave more.
@@ -43,9 +44,17 @@ def clarity(scores: Floats, graph: Any, seed: int = 0, ctx: JobContext | None = 
     part = region(graph)
     if part is not None:
         scores, graph = scores[part], graph[part][:, part]
-    x = diffuse(walk(graph), scores, _STEPS).astype(np.float64)
-    if len(x) > _SPOTS:
-        x = x[np.sort(np.random.default_rng(seed).permutation(len(x))[:_SPOTS])]
+    rows = np.arange(len(scores))
+    if len(rows) > _SPOTS:
+        rows = np.sort(np.random.default_rng(seed).permutation(len(rows))[:_SPOTS])
+    step, done, best = walk(graph), 0, 0.0
+    for steps in _STEPS:
+        scores, done = diffuse(step, scores, steps - done), steps
+        best = max(best, _clarity_of(scores[rows].astype(np.float64), seed, ctx))
+    return best
+
+
+def _clarity_of(x: Floats, seed: int, ctx: JobContext) -> float:
     x = x - x.mean(axis=0)
     left, sizes, _ = np.linalg.svd(x, full_matrices=False)
     kept = sizes > 1e-6 * max(sizes[0], 1e-30)
