@@ -81,12 +81,20 @@ def _inputs(first: str, second: str, seed: int) -> FusionInputs:
     return FusionInputs(("s",), _OF, ids, _XY, (1.0,), blocks)
 
 
+def test_many_modalities_that_tell_alike_share_the_weight():
+    inputs = _inputs("layers", "layers", 0)
+    many = tuple(replace(inputs.blocks[i % 2], name=f"m{i}") for i in range(30))
+    weights = automatic_weights(prepare(replace(inputs, blocks=many), PreparationParams()))
+    assert sum(weights.values()) == pytest.approx(1)
+    assert min(weights.values()) > 0
+
+
 @pytest.mark.parametrize("other", ["gradients", "noise"])
 def test_a_modality_that_follows_no_domain_does_no_harm(other):
     for seed in range(2):
         inputs = _inputs("layers", other, 10 * seed)
         weights = automatic_weights(prepare(inputs, PreparationParams()))
-        assert weights["a"] > 0.8
+        assert weights["a"] == 1.0 if other == "noise" else weights["a"] > 0.8
         found = {}
         for key, blocks in {"a": inputs.blocks[:1], "both": inputs.blocks}.items():
             part = replace(inputs, blocks=blocks)

@@ -28,6 +28,7 @@ _PARTNERS = 10
 _REACHED = 1e-3
 _TEACHERS = 20_000
 _CLEAREST = 0.98
+_LEAST_WEIGHT = 0.06
 _AS_GOOD = 0.005
 """Share of what can be predicted that a larger number of steps may lose."""
 _AS_GOOD_EMBEDDED = 0.018
@@ -170,7 +171,8 @@ def automatic_weights(prepared: Prepared) -> dict[str, float]:
     The mean Moran's I of its five leading components beyond what the same
     components of shuffled spots reach, times the odds of its clarity
     (:func:`~.clarity.clarity`): noise has little of the first, gradients that
-    follow no domain little of the second. Equal weights where no modality has any.
+    follow no domain little of the second. What would weigh next to nothing weighs
+    nothing. Equal weights where no modality has any.
     """
     gains = []
     for moran, null, clear in zip(
@@ -179,10 +181,12 @@ def automatic_weights(prepared: Prepared) -> dict[str, float]:
         along = float(beyond_chance(np.mean(moran[:_LEADING]), null))
         clear = min(clear, _CLEAREST)
         gains.append(along * (clear / (1 - clear)) ** 2)
-    total = sum(gains)
-    if total <= 0:
+    if max(gains) <= 0:
         return {name: 1 / len(gains) for name in prepared.names}
-    return {name: gain / total for name, gain in zip(prepared.names, gains, strict=True)}
+    # What tells so little can only lead astray.
+    share = np.array([gain if gain >= _LEAST_WEIGHT * max(gains) else 0.0 for gain in gains])
+    share = share / share.sum()
+    return {name: float(w) for name, w in zip(prepared.names, share, strict=True)}
 
 
 def beyond_chance(moran: Any, null: float) -> Floats:
